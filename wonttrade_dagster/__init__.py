@@ -1,0 +1,1 @@
+"""WontTrade: a large language model trades Hyperliquid perpetuals, as a Dagster asset graph."""

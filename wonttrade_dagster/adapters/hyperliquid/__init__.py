@@ -1,0 +1,1 @@
+"""Hyperliquid behind the ports ``MarketData`` and ``Venue``, through the official SDK only."""
