@@ -1,0 +1,69 @@
+"""Tick, lot and minimum value in Decimal.
+
+Belongs here: the venue's grid and how a number is brought onto it.
+Does not belong here: which number to send.
+
+Source: Hyperliquid documentation, "Tick and lot size": a price has at most 5 significant figures and at
+most ``6 − szDecimals`` decimals, whole numbers are always valid; a size has at most ``szDecimals``
+decimals; an order is worth at least 10 USD.
+"""
+
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+
+MAX_SIGNIFICANT_FIGURES = 5
+MAX_PRICE_DECIMALS = 6
+MIN_ORDER_VALUE_USD = Decimal(10)
+
+
+class PriceRounding(StrEnum):
+    """Which way a price moves onto the grid."""
+
+    UP = ROUND_CEILING
+    DOWN = ROUND_FLOOR
+    NEAREST = ROUND_HALF_EVEN
+
+
+def lot_base(size_decimals: int) -> Decimal:
+    """The smallest size step in base units."""
+    return Decimal(1).scaleb(-size_decimals)
+
+
+def tick_px(px: Decimal, size_decimals: int) -> Decimal:
+    """The price step at ``px``: the coarser of the two rules, never above 1 (integers are valid)."""
+    by_decimals = -(MAX_PRICE_DECIMALS - size_decimals)
+    by_figures = px.adjusted() - MAX_SIGNIFICANT_FIGURES + 1
+    return Decimal(1).scaleb(min(max(by_decimals, by_figures), 0))
+
+
+def round_price(px: Decimal, size_decimals: int, rounding: PriceRounding) -> Decimal:
+    """``px`` on the venue's grid. Raises ``ValueError`` for a price that is not positive and finite."""
+    if not px.is_finite() or px <= 0:
+        raise ValueError(f"a price must be positive and finite, not {px}")
+    return px.quantize(tick_px(px, size_decimals), rounding=rounding.value)
+
+
+def is_valid_price(px: Decimal, size_decimals: int) -> bool:
+    """Whether the venue's tick rules accept ``px`` as it is."""
+    return px.is_finite() and px > 0 and px % tick_px(px, size_decimals) == 0
+
+
+def floor_size(size_base: Decimal, size_decimals: int) -> Decimal:
+    """``size_base`` toward zero onto the lot grid: never larger than asked. Keeps the sign."""
+    return size_base.quantize(lot_base(size_decimals), rounding=ROUND_DOWN)
+
+
+def is_valid_size(size_base: Decimal, size_decimals: int) -> bool:
+    """Whether the venue's lot rule accepts the unsigned size."""
+    return size_base.is_finite() and size_base > 0 and size_base % lot_base(size_decimals) == 0
+
+
+def is_below_minimum(size_base: Decimal, px: Decimal) -> bool:
+    """Whether an order of that unsigned size at that price is worth less than the venue takes."""
+    return abs(size_base) * px < MIN_ORDER_VALUE_USD
+
+
+def wire(value: Decimal) -> str:
+    """Decimal as the venue prints it: no exponent, no trailing zeros, ``-0`` never."""
+    text = format(value.normalize(), "f")
+    return "0" if text in {"-0", "0"} else text
