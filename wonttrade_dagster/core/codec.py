@@ -7,7 +7,6 @@ pydantic reads the stdlib dataclasses as they are; ``FrameCodec`` teaches it pol
 Decimals travel as strings, frames as columns of full-precision floats; NaN and infinities are refused.
 """
 
-from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -42,13 +41,14 @@ class FrameCodec:
 
 
 @lru_cache(maxsize=64)
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 (a type or a union of types)
     return TypeAdapter(kind)
 
 
 def encode(record: object, kind: Any = None) -> bytes:  # noqa: ANN401
     """JSON bytes of ``record``; pass ``kind`` where the type is a union."""
-    return _adapter(type(record) if kind is None else kind).dump_json(record)
+    key: Any = type(record) if kind is None else kind
+    return _adapter(key).dump_json(record)
 
 
 def decode(kind: Any, data: bytes | str) -> Any:  # noqa: ANN401 (kind may be a union, which is no type)
