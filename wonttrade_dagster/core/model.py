@@ -10,7 +10,7 @@ Sizes are signed everywhere: positive long, negative short.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -613,7 +613,24 @@ class CycleReport:
     alerts: tuple[str, ...] = ()
     positions: tuple[Position, ...] = ()
     protection: tuple[OpenOrder, ...] = ()
-    stage_failures: tuple[StageFailure, ...] = field(default=())
+    stage_failures: tuple[StageFailure, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    """The account's fills since the report before this one, whoever caused them."""
+    activity_until_ms: int = 0
+    """Up to when fills and funding are booked; the next report starts here."""
+    performance: PerformanceSoFar | None = None
+    """Running totals including this cycle; carried from report to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmContext:
+    """The ``llm_contexts`` stage: the prompt, and what went into it beside market and account."""
+
+    cycle_ms: int
+    prompt: Prompt
+    performance: PerformanceSoFar
+    prior: PriorDecision
+    alerts: tuple[str, ...] = ()
 
 
 # --- rules that bind a decision --------------------------------------------------------------------

@@ -15,6 +15,7 @@ from wonttrade_dagster.core.model import (
     ActionResult,
     AssetSpec,
     CancelOrder,
+    CycleReport,
     Decision,
     EquityPoint,
     ExecutionPlan,
@@ -126,6 +127,10 @@ class Ledger(ABC):
         """The JSON kept for a stage, or None."""
 
     @abstractmethod
+    def last_report(self, before_ms: int) -> CycleReport | None:
+        """The newest report of a cycle before ``before_ms``."""
+
+    @abstractmethod
     def equity(self) -> Sequence[EquityPoint]:
         """Account value once a cycle, oldest first, the opening equity being the first."""
 
@@ -144,6 +149,10 @@ class AuditSink(ABC):
     @abstractmethod
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """Write one record (``decision``, ``execution``, ``cycle_report``, …)."""
+
+    @abstractmethod
+    def applied(self, cycle_ms: int, decision: Decision) -> None:
+        """Write down that a decision is being applied, before its first order. Raises ``StorageError``."""
 
     @abstractmethod
     def last_applied(self) -> tuple[int, Decision] | None:

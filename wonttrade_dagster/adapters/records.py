@@ -1,0 +1,71 @@
+"""Where the records of a live cycle go: journal first, then the ledger's spool, and memory in between.
+
+Belongs here: the order of the writes, and what happens when one of them fails.
+Does not belong here: file formats (``journal``, ``ledger``), what a record means.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record, RecordSink
+from wonttrade_dagster.core.errors import StorageError
+from wonttrade_dagster.core.model import Stage
+from wonttrade_dagster.core.ports import AuditSink, Ledger
+
+JOURNALLED = frozenset({Stage.DECISIONS, Stage.EXECUTION_PLANS, Stage.EXECUTIONS, Stage.CYCLE_REPORTS})
+"""Snapshots and indicators are large and can be had from the ledger; these are what must never be lost."""
+
+_KINDS = {
+    Stage.DECISIONS: "decision",
+    Stage.EXECUTION_PLANS: "plan",
+    Stage.EXECUTIONS: "execution",
+    Stage.CYCLE_REPORTS: "cycle_report",
+}
+
+
+class JournalledRecords(RecordSink):
+    """Keeps each record in the journal (where it matters), the ledger, and this process.
+
+    A disk that takes no more must not keep protection from being put in order: what cannot be written
+    stays in memory for the stages that follow in the same run, and ``faults`` says what was lost.
+    Exposure needs more: the order's intent must be in the journal, see ``core.execution``.
+    """
+
+    def __init__(self, journal: AuditSink, ledger: Ledger) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._memory: dict[tuple[int, Stage], Record] = {}
+        self.faults: list[str] = []
+
+    def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
+        """Journal, then ledger; raises ``StorageError`` only for a stage that is stored already."""
+        payload = encode(record, STAGE_RECORDS[stage])
+        if (cycle_ms, stage) in self._memory or self._stored(cycle_ms, stage):
+            raise StorageError(f"stage {stage} of this cycle is stored already: it is never overwritten")
+        self._memory[cycle_ms, stage] = record
+        if stage in JOURNALLED:
+            self._attempt(lambda: self._journal.append(_KINDS[stage], cycle_ms, json.loads(payload)))
+        self._attempt(lambda: self._ledger.record(cycle_ms, stage, payload))
+
+    def read(self, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
+        """From this process, else from the ledger."""
+        if (cycle_ms, stage) in self._memory:
+            return self._memory[cycle_ms, stage]
+        payload = self._ledger.load(cycle_ms, stage)
+        if payload is None:
+            raise StorageError(f"stage {stage} of this cycle is not stored: run the whole cycle")
+        return decode(STAGE_RECORDS[stage], payload)
+
+    def _stored(self, cycle_ms: int, stage: Stage) -> bool:
+        try:
+            return self._ledger.load(cycle_ms, stage) is not None
+        except StorageError:
+            return False
+
+    def _attempt(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StorageError as error:
+            self.faults.append(str(error))

@@ -1,0 +1,135 @@
+"""The loop of a backtest: the same cycle as live, over a grid of past decision times.
+
+Belongs here: the grid, the order of "let the market move, then decide", and the memory a run carries.
+Does not belong here: where history comes from, how orders are simulated, where results are written.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record, RecordSink
+from wonttrade_dagster.core.errors import StorageError
+from wonttrade_dagster.core.model import (
+    CycleReport,
+    Decision,
+    DecisionRecord,
+    EquityPoint,
+    ExecutionPlan,
+    ExecutionReport,
+    Fill,
+    PriorDecision,
+    Refusal,
+    Stage,
+)
+from wonttrade_dagster.core.ports import Ledger
+
+MINUTE_MS = 60_000
+
+
+def decision_times(from_ms: int, to_ms: int, cycle_minutes: int) -> Iterator[int]:
+    """Every decision time of the grid in ``[from_ms, to_ms)``."""
+    step_ms = cycle_minutes * MINUTE_MS
+    first_ms = -(-from_ms // step_ms) * step_ms
+    return iter(range(first_ms, to_ms, step_ms))
+
+
+@dataclass(slots=True)
+class MemoryRecords(RecordSink):
+    """The records of the cycle in progress; the next cycle starts with none."""
+
+    cycle_ms: int = -1
+    records: dict[Stage, Record] = field(default_factory=dict)
+
+    def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
+        """Keep one record of the cycle in progress."""
+        if cycle_ms != self.cycle_ms:
+            self.cycle_ms, self.records = cycle_ms, {}
+        if stage in self.records:
+            raise StorageError(f"stage {stage} of cycle {cycle_ms} is stored already")
+        self.records[stage] = record
+
+    def read(self, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
+        """The record of an earlier stage of the cycle in progress."""
+        if cycle_ms != self.cycle_ms or stage not in self.records:
+            raise StorageError(f"stage {stage} of cycle {cycle_ms} has not run")
+        return self.records[stage]
+
+
+@dataclass(slots=True)
+class MemoryLedger(Ledger):
+    """What one backtest run remembers between its cycles; the results file holds the rest."""
+
+    points: list[EquityPoint] = field(default_factory=list)
+    report: CycleReport | None = None
+    applied: Decision | None = None
+    applied_cycle_ms: int | None = None
+    applied_fills: tuple[Fill, ...] = ()
+    refusal: Refusal | None = None
+
+    def record(self, cycle_ms: int, stage: Stage, payload: bytes) -> None:
+        """Not used: a backtest keeps records, not bytes."""
+        raise StorageError(f"a backtest keeps no payload ({stage} of {cycle_ms}, {len(payload)} bytes)")
+
+    def load(self, cycle_ms: int, stage: Stage) -> bytes | None:
+        """Nothing is stored as bytes."""
+        del cycle_ms, stage
+        return None
+
+    def last_report(self, before_ms: int) -> CycleReport | None:
+        """The report of the cycle before."""
+        return self.report if self.report and self.report.cycle_ms < before_ms else None
+
+    def equity(self) -> Sequence[EquityPoint]:
+        """One point a cycle, oldest first."""
+        return self.points
+
+    def prior(self, before_ms: int) -> PriorDecision:
+        """The last applied decision."""
+        del before_ms
+        return PriorDecision(self.applied, self.applied_cycle_ms, self.refusal, self.applied_fills)
+
+    def remember(self, records: MemoryRecords) -> None:
+        """Take in a finished cycle."""
+        cycle_ms = records.cycle_ms
+        record: DecisionRecord = records.read(cycle_ms, Stage.DECISIONS)
+        plan: ExecutionPlan = records.read(cycle_ms, Stage.EXECUTION_PLANS)
+        execution: ExecutionReport = records.read(cycle_ms, Stage.EXECUTIONS)
+        report: CycleReport = records.read(cycle_ms, Stage.CYCLE_REPORTS)
+        refusal = plan.refusal or (record.outcome if isinstance(record.outcome, Refusal) else None)
+        self.refusal = refusal
+        if refusal is None and isinstance(record.outcome, Decision):
+            self.applied, self.applied_cycle_ms = record.outcome, cycle_ms
+            self.applied_fills = execution.fills
+        self.report = report
+        if report.account_value_usd is not None:
+            self.points.append(EquityPoint(cycle_ms, report.account_value_usd))
+
+
+def run_backtest(
+    parts: CycleParts,
+    ledger: MemoryLedger,
+    grid: Iterator[int],
+    advance: Callable[[int], None],
+    finished: Callable[[MemoryRecords], None],
+) -> int:
+    """Replay every decision time of ``grid``.
+
+    Args:
+        parts: the parts of a cycle; ``parts.ledger`` is ``ledger``.
+        ledger: carries the account's story from cycle to cycle.
+        grid: decision times, ascending.
+        advance: lets the simulated exchange live until a decision time (stops, funding, liquidation).
+        finished: takes the records of each finished cycle, e.g. to the results file.
+
+    Returns:
+        The number of cycles run.
+    """
+    records, count = MemoryRecords(), 0
+    for cycle_ms in grid:
+        advance(cycle_ms)
+        CycleRun(parts, cycle_ms, records).run_all()
+        ledger.remember(records)
+        finished(records)
+        count += 1
+    return count

@@ -1,0 +1,286 @@
+"""The order of the parts: the one place where live trading and a backtest share their loop.
+
+Belongs here: the stages, their edges, and what each stage does with the parts of a cycle.
+Does not belong here: how a record is kept (``RecordSink``), how a run is started, Dagster.
+
+Expected failures are values: a stage that cannot do its work hands on a ``StageFailure`` or a
+``Refusal``, and the plan (protection), the execution and the report run in every cycle.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from wonttrade_dagster.core.context import ContextBuilder, ContextInputs
+from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    CycleReport,
+    Decision,
+    DecisionRecord,
+    ExecutionPlan,
+    ExecutionReport,
+    ExecutionRules,
+    IndicatorSnapshot,
+    LlmContext,
+    MarketSnapshot,
+    Refusal,
+    RiskLimits,
+    Stage,
+    StageFailure,
+)
+from wonttrade_dagster.core.performance import sharpe_ratio
+from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
+from wonttrade_dagster.core.reconcile import PositionReconciler
+from wonttrade_dagster.core.report import build_report
+from wonttrade_dagster.core.state import StateLoader, performance_at
+
+EDGES: Mapping[Stage, tuple[Stage, ...]] = {
+    Stage.MARKET_SNAPSHOTS: (),
+    Stage.ACCOUNT_SNAPSHOTS: (),
+    Stage.INDICATORS: (Stage.MARKET_SNAPSHOTS,),
+    Stage.LLM_CONTEXTS: (Stage.MARKET_SNAPSHOTS, Stage.ACCOUNT_SNAPSHOTS, Stage.INDICATORS),
+    Stage.DECISIONS: (Stage.MARKET_SNAPSHOTS, Stage.ACCOUNT_SNAPSHOTS, Stage.LLM_CONTEXTS),
+    Stage.EXECUTION_PLANS: (Stage.MARKET_SNAPSHOTS, Stage.ACCOUNT_SNAPSHOTS, Stage.DECISIONS),
+    Stage.EXECUTIONS: (Stage.EXECUTION_PLANS,),
+    Stage.CYCLE_REPORTS: (
+        Stage.MARKET_SNAPSHOTS,
+        Stage.ACCOUNT_SNAPSHOTS,
+        Stage.DECISIONS,
+        Stage.EXECUTION_PLANS,
+        Stage.EXECUTIONS,
+    ),
+}
+"""Which stages each stage reads, in the order in which they run."""
+
+STAGE_RECORDS: Mapping[Stage, Any] = {
+    Stage.MARKET_SNAPSHOTS: MarketSnapshot | StageFailure,
+    Stage.ACCOUNT_SNAPSHOTS: AccountSnapshot | StageFailure,
+    Stage.INDICATORS: IndicatorSnapshot | StageFailure,
+    Stage.LLM_CONTEXTS: LlmContext | StageFailure,
+    Stage.DECISIONS: DecisionRecord,
+    Stage.EXECUTION_PLANS: ExecutionPlan,
+    Stage.EXECUTIONS: ExecutionReport,
+    Stage.CYCLE_REPORTS: CycleReport,
+}
+"""The type of each stage's record, for ``core.codec``."""
+
+Record = (
+    MarketSnapshot
+    | AccountSnapshot
+    | IndicatorSnapshot
+    | LlmContext
+    | DecisionRecord
+    | ExecutionPlan
+    | ExecutionReport
+    | CycleReport
+    | StageFailure
+)
+
+
+class RecordSink(ABC):
+    """Keeps the records of a cycle and gives them back to the stages that read them."""
+
+    @abstractmethod
+    def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
+        """Keep one record; a stored one is never overwritten (``StorageError``)."""
+
+    @abstractmethod
+    def read(self, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
+        """The record of an earlier stage of this cycle. Raises ``StorageError`` when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleParts:
+    """The seven parts of a cycle, and the ports they share."""
+
+    state: StateLoader
+    indicators: Callable[[MarketSnapshot], IndicatorSnapshot]
+    context_builder: ContextBuilder
+    decision_engine: LLMDecisionEngine
+    executor: Executor
+    audit: AuditSink
+    ledger: Ledger
+    clock: Clock
+    symbols: tuple[str, ...]
+    limits: RiskLimits
+    rules: ExecutionRules
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRun:
+    """One cycle in progress: the parts, the time, and the records so far."""
+
+    parts: CycleParts
+    cycle_ms: int
+    records: RecordSink
+
+    def read(self, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
+        """The record of an earlier stage of this cycle."""
+        return self.records.read(self.cycle_ms, stage)
+
+    def run(self, stage: Stage) -> Record:
+        """Run one stage and keep its record."""
+        record = _STAGES[stage](self)
+        self.records.keep(self.cycle_ms, stage, record)
+        return record
+
+    def run_all(self) -> CycleReport:
+        """Run every stage in order."""
+        for stage in EDGES:
+            record = self.run(stage)
+        if not isinstance(record, CycleReport):
+            raise TypeError(f"the last stage must report, not return {type(record).__name__}")
+        return record
+
+
+def _market_snapshots(run: CycleRun) -> MarketSnapshot | StageFailure:
+    return run.parts.state.market(run.cycle_ms)
+
+
+def _account_snapshots(run: CycleRun) -> AccountSnapshot | StageFailure:
+    return run.parts.state.account()
+
+
+def _indicators(run: CycleRun) -> IndicatorSnapshot | StageFailure:
+    market = run.read(Stage.MARKET_SNAPSHOTS)
+    if isinstance(market, StageFailure):
+        return market
+    try:
+        return run.parts.indicators(market)
+    except ValueError as error:
+        return StageFailure(Stage.INDICATORS, "indicators_unavailable", str(error))
+
+
+def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
+    market, account, indicators = (
+        run.read(stage) for stage in (Stage.MARKET_SNAPSHOTS, Stage.ACCOUNT_SNAPSHOTS, Stage.INDICATORS)
+    )
+    for record in (market, account, indicators):
+        if isinstance(record, StageFailure):
+            return record
+    last = run.parts.ledger.last_report(run.cycle_ms)
+    prior = run.parts.ledger.prior(run.cycle_ms)
+    performance = performance_at(account, last, run.cycle_ms)
+    alerts = last.alerts if last else ()
+    inputs = ContextInputs(run.cycle_ms, market, indicators, account, performance, prior, alerts)
+    prompt = run.parts.context_builder.build(inputs)
+    return LlmContext(run.cycle_ms, prompt, performance, prior, alerts)
+
+
+def _decisions(run: CycleRun) -> DecisionRecord:
+    context = run.read(Stage.LLM_CONTEXTS)
+    if isinstance(context, StageFailure):
+        refusal = Refusal(context.reason, context.detail)
+        return DecisionRecord(run.cycle_ms, refusal, None, None, run.parts.clock.now_ms())
+    market, account = run.read(Stage.MARKET_SNAPSHOTS), run.read(Stage.ACCOUNT_SNAPSHOTS)
+    return run.parts.decision_engine.decide(run.cycle_ms, context.prompt, market, account, context.prior)
+
+
+def _execution_plans(run: CycleRun) -> ExecutionPlan:
+    """The account and the marks are read again: the model thought for seconds, a stop may have fired."""
+    record: DecisionRecord = run.read(Stage.DECISIONS)
+    account = run.parts.state.account()
+    if isinstance(account, StageFailure):
+        return _no_plan(run, account)
+    try:
+        reconciler = _reconciler(run)
+    except VenueError as error:
+        return _no_plan(run, StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
+    return _take_on(run, reconciler, record.outcome, account)
+
+
+def _reconciler(run: CycleRun) -> PositionReconciler:
+    parts = run.parts
+    return PositionReconciler(parts.state.assets(), parts.symbols, parts.limits, parts.rules)
+
+
+def _take_on(
+    run: CycleRun, reconciler: PositionReconciler, outcome: Decision | Refusal, account: AccountSnapshot
+) -> ExecutionPlan:
+    """Plan, and write down that the decision is applied before its first order; no journal, no exposure."""
+    last_applied = run.parts.audit.last_applied()
+
+    def plan(what: Decision | Refusal) -> ExecutionPlan:
+        made = reconciler.plan(
+            cycle_ms=run.cycle_ms,
+            outcome=what,
+            account=account,
+            reference_px=_reference_prices(run, account),
+            prior=last_applied[1] if last_applied else None,
+            now_ms=run.parts.clock.now_ms(),
+        )
+        return replace(made, account=account)
+
+    made = plan(outcome)
+    if isinstance(outcome, Refusal) or made.refusal is not None:
+        return made
+    try:
+        run.parts.audit.applied(run.cycle_ms, outcome)
+    except StorageError as error:
+        return plan(Refusal("journal_unavailable", str(error)))
+    return made
+
+
+def _reference_prices(run: CycleRun, account: AccountSnapshot) -> dict[str, Decimal]:
+    """Marks read with the account win over the snapshot's, which are as old as the model's thinking."""
+    market = run.read(Stage.MARKET_SNAPSHOTS)
+    snapshot = {} if isinstance(market, StageFailure) else {m.symbol: m.reference_px for m in market.markets}
+    return snapshot | dict(account.marks)
+
+
+def _no_plan(run: CycleRun, failure: StageFailure) -> ExecutionPlan:
+    alert = f"PROTECTION WAS NOT CHECKED: {failure.detail}"
+    return ExecutionPlan(run.cycle_ms, (), refusal=Refusal(failure.reason, failure.detail), alerts=(alert,))
+
+
+def _executions(run: CycleRun) -> ExecutionReport:
+    return run.parts.executor.execute(run.read(Stage.EXECUTION_PLANS))
+
+
+def _cycle_reports(run: CycleRun) -> CycleReport:
+    parts = run.parts
+    last = parts.ledger.last_report(run.cycle_ms)
+    execution: ExecutionReport = run.read(Stage.EXECUTIONS)
+    stages = {stage: run.read(stage) for stage in EDGES[Stage.CYCLE_REPORTS]}
+    now_ms = parts.clock.now_ms()
+    since_ms = last.activity_until_ms if last and last.activity_until_ms else run.cycle_ms
+    try:
+        activity = parts.state.activity(since_ms, now_ms)
+    except VenueError:
+        activity = None  # booked by the next report: its window starts where the last one ended
+    account = execution.account or _last_known_account(stages)
+    return build_report(
+        run.cycle_ms, stages, account, _performance(run, account, last), activity, last, now_ms
+    )
+
+
+def _performance(
+    run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None
+) -> PerformanceSoFar | None:
+    if account is None:  # carried on, so that the opening equity is written once
+        return last.performance if last else None
+    points = [(p.time_ms, float(p.account_value_usd)) for p in run.parts.ledger.equity()]
+    sharpe = sharpe_ratio([*points, (run.cycle_ms, float(account.account_value_usd))])
+    return replace(performance_at(account, last, run.cycle_ms), sharpe=sharpe)
+
+
+def _last_known_account(stages: Mapping[Stage, Any]) -> AccountSnapshot | None:
+    plan: ExecutionPlan = stages[Stage.EXECUTION_PLANS]
+    read = stages[Stage.ACCOUNT_SNAPSHOTS]
+    return plan.account or (None if isinstance(read, StageFailure) else read)
+
+
+_STAGES: Mapping[Stage, Callable[[CycleRun], Record]] = {
+    Stage.MARKET_SNAPSHOTS: _market_snapshots,
+    Stage.ACCOUNT_SNAPSHOTS: _account_snapshots,
+    Stage.INDICATORS: _indicators,
+    Stage.LLM_CONTEXTS: _llm_contexts,
+    Stage.DECISIONS: _decisions,
+    Stage.EXECUTION_PLANS: _execution_plans,
+    Stage.EXECUTIONS: _executions,
+    Stage.CYCLE_REPORTS: _cycle_reports,
+}

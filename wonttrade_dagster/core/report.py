@@ -1,0 +1,100 @@
+"""The report of one cycle: how it ended, in one record a person reads first.
+
+Belongs here: what a ``CycleReport`` says of the stages before it.
+Does not belong here: reading them, keeping it, drawing it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Literal
+
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    ActionStatus,
+    CycleReport,
+    DecisionRecord,
+    ExecutionPlan,
+    ExecutionReport,
+    PerformanceSoFar,
+    Refusal,
+    Stage,
+    StageFailure,
+)
+from wonttrade_dagster.core.state import Activity
+
+_FAILED = frozenset({ActionStatus.ERROR, ActionStatus.UNKNOWN})
+
+
+def build_report(
+    cycle_ms: int,
+    stages: Mapping[Stage, Any],
+    account: AccountSnapshot | None,
+    performance: PerformanceSoFar | None,
+    activity: Activity | None,
+    last: CycleReport | None,
+    now_ms: int,
+) -> CycleReport:
+    """Sum up a cycle.
+
+    Args:
+        cycle_ms: the cycle.
+        stages: records of the stages that ``cycle_reports`` reads.
+        account: the newest account known, None when every read failed.
+        performance: totals before this cycle's activity is booked.
+        activity: fills and funding since the last report; None when the venue could not be asked.
+        last: the report before this one.
+        now_ms: the time of the report.
+    """
+    plan: ExecutionPlan = stages[Stage.EXECUTION_PLANS]
+    execution: ExecutionReport = stages[Stage.EXECUTIONS]
+    record: DecisionRecord = stages[Stage.DECISIONS]
+    failures = tuple({s for s in stages.values() if isinstance(s, StageFailure)})
+    outcome, reason, detail = _verdict(record, plan, execution)
+    return CycleReport(
+        cycle_ms=cycle_ms,
+        outcome=outcome,
+        reason=reason,
+        detail=detail,
+        account_value_usd=account.account_value_usd if account else None,
+        actions_planned=len(plan.actions),
+        actions_failed=sum(result.status in _FAILED for result in execution.results),
+        model_latency_ms=record.reply.latency_ms if record.reply else None,
+        finished_at_ms=now_ms,
+        alerts=plan.alerts + execution.alerts,
+        positions=account.positions if account else (),
+        protection=tuple(o for o in account.open_orders if o.leg is not None) if account else (),
+        stage_failures=tuple(sorted(failures, key=lambda failure: failure.stage)),
+        fills=activity.fills if activity else (),
+        activity_until_ms=_booked_until_ms(cycle_ms, activity, last),
+        performance=_book(performance, activity),
+    )
+
+
+def _verdict(
+    record: DecisionRecord, plan: ExecutionPlan, execution: ExecutionReport
+) -> tuple[Literal["applied", "refused", "failed"], str, str]:
+    refusal = plan.refusal or (record.outcome if isinstance(record.outcome, Refusal) else None)
+    if refusal is not None:
+        return "refused", refusal.reason, refusal.detail
+    failed = [result for result in execution.results if result.status in _FAILED]
+    if failed:
+        return "failed", "actions_failed", "; ".join(sorted({result.message for result in failed}))
+    return "applied", "applied", f"{len(execution.results)} actions done"
+
+
+def _book(performance: PerformanceSoFar | None, activity: Activity | None) -> PerformanceSoFar | None:
+    if performance is None or activity is None:
+        return performance
+    fees_usd = sum((fill.fee_usd for fill in activity.fills), Decimal(0))
+    return replace(
+        performance,
+        fees_usd=performance.fees_usd + fees_usd,
+        funding_usd=performance.funding_usd + activity.funding_paid_usd,
+    )
+
+
+def _booked_until_ms(cycle_ms: int, activity: Activity | None, last: CycleReport | None) -> int:
+    if activity is not None:
+        return activity.until_ms
+    return last.activity_until_ms if last else cycle_ms

@@ -1,0 +1,102 @@
+"""StateLoader: market and account as values, whatever happens.
+
+Belongs here: turning a failed read, a stale market or an empty account into a named ``StageFailure``.
+Does not belong here: how the venue is asked, what is made of the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from wonttrade_dagster.core.errors import HistoryError, VenueError
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    AssetSpec,
+    CycleReport,
+    Fill,
+    MarketSnapshot,
+    PerformanceSoFar,
+    Stage,
+    StageFailure,
+)
+from wonttrade_dagster.core.ports import MarketData, Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What the account did between two reports, whoever caused it."""
+
+    fills: tuple[Fill, ...]
+    funding_paid_usd: Decimal
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateLoader:
+    """Reads market and account of one cycle.
+
+    Attributes:
+        market_data: the live feed or its replay.
+        venue: the account's side of the exchange.
+        max_market_age_ms: a snapshot completed later than this after its cycle is stale.
+    """
+
+    market_data: MarketData
+    venue: Venue
+    max_market_age_ms: int
+
+    def market(self, cycle_ms: int) -> MarketSnapshot | StageFailure:
+        """The market at the cycle time, or why there is none."""
+        try:
+            snapshot = self.market_data.snapshot(cycle_ms)
+        except VenueError as error:
+            return StageFailure(Stage.MARKET_SNAPSHOTS, "venue_unavailable", str(error))
+        except HistoryError as error:
+            return StageFailure(Stage.MARKET_SNAPSHOTS, "history_missing", str(error))
+        age_ms = snapshot.taken_at_ms - cycle_ms
+        if age_ms > self.max_market_age_ms:
+            detail = f"the market was complete {age_ms / 1000:.1f} s after the cycle, the limit is "
+            detail += f"{self.max_market_age_ms / 1000:.1f} s (resilience.max_market_age_seconds)"
+            return StageFailure(Stage.MARKET_SNAPSHOTS, "market_stale", detail)
+        return snapshot
+
+    def account(self) -> AccountSnapshot | StageFailure:
+        """The account now, or why it cannot be traded."""
+        try:
+            account = self.venue.account()
+        except VenueError as error:
+            return StageFailure(Stage.ACCOUNT_SNAPSHOTS, "venue_unavailable", str(error))
+        if account.account_value_usd <= 0:
+            detail = f"the account is worth {account.account_value_usd} USD: deposit before trading"
+            return StageFailure(Stage.ACCOUNT_SNAPSHOTS, "account_without_equity", detail)
+        return account
+
+    def assets(self) -> Mapping[str, AssetSpec]:
+        """The venue's perpetuals. Raises ``VenueError``."""
+        return self.market_data.assets()
+
+    def activity(self, since_ms: int, until_ms: int) -> Activity:
+        """Fills and funding of the account from ``since_ms`` on. Raises ``VenueError``."""
+        fills = tuple(fill for fill in self.venue.fills(since_ms) if fill.time_ms < until_ms)
+        return Activity(fills, self.venue.funding_paid_usd(since_ms), until_ms)
+
+
+def performance_at(account: AccountSnapshot, last: CycleReport | None, cycle_ms: int) -> PerformanceSoFar:
+    """Performance at a cycle: totals of the last report, return from the account's value now.
+
+    The first cycle writes the opening equity; it never changes afterwards. The Sharpe ratio is that of
+    the last report: it is sampled once a cycle, when the cycle reports.
+    """
+    if last is None or last.performance is None:
+        zero = Decimal(0)
+        return PerformanceSoFar(account.account_value_usd, 0.0, None, zero, zero, cycle_ms, 1)
+    before = last.performance
+    return PerformanceSoFar(
+        opening_equity_usd=before.opening_equity_usd,
+        return_fraction=float(account.account_value_usd / before.opening_equity_usd) - 1.0,
+        sharpe=before.sharpe,
+        fees_usd=before.fees_usd,
+        funding_usd=before.funding_usd,
+        started_at_ms=before.started_at_ms,
+        invocations=before.invocations + 1,
+    )
