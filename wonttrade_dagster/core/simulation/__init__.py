@@ -1,0 +1,60 @@
+"""The simulated exchange: a pure step function shared by the loopback venue and the backtest.
+
+Belongs here: one account's orders, fills, margin, triggers, liquidation, fees and funding, as functions
+``(state, …) -> (new state, outcome or events)``, and the money identities that every step must pass.
+Does not belong here: HTTP, signatures, wire formats (``sandbox``), the ports (``adapters.simulated``),
+where prices come from.
+
+Sources: ``../shared/venue/protocol.md`` §4, §8-10. The rules as they were chosen, with the reasons where the
+venue's behaviour is not established, stand in the docstrings of the modules:
+
+- ``records``: the nouns, ``admission``: which orders are refused, ``orders``: place, cancel, leverage,
+- ``fills``: what a fill does to an account, ``marks``: a new price fires triggers and matches orders,
+- ``liquidation``, ``margin``: what an account is worth and needs, ``identities``: the check,
+- ``bars``: walking candles between two decisions, ``history``: the log of events.
+
+The functions (all money ``Decimal``, all times UTC milliseconds)::
+
+    open_account(deposit_usd, time_ms) -> ExchangeState
+    deposit(state, amount_usd, time_ms) -> (state, events)
+    place_order(state, request, quotes, rules, time_ms) -> (state, OrderOutcome)
+    cancel_order(state, oid_or_cloid, time_ms) -> (state, ChangeOutcome)
+    set_leverage(state, symbol, LeverageSetting(leverage, is_cross), rules, time_ms) -> (state, ChangeOutcome)
+    update_isolated_margin(state, symbol, amount_usd, rules, time_ms) -> (state, ChangeOutcome)
+    mark_to(state, quotes, rules, time_ms) -> (state, events)        # quotes: Mapping[symbol, Quote]
+    pay_funding(state, symbol, rate, oracle_px, time_ms) -> (state, events)
+    walk_bar(state, symbol, bar, rules, slippage) -> (state, events)
+    walk_bars(state, table, rules, slippage) -> (state, events)      # table: BarTable, several symbols
+    account_snapshot(state, rules) -> core.model.AccountSnapshot
+    account_value_usd(state), free_margin_usd(state, rules), liquidation_px(state, symbol, rules)
+    check_identities(state)                                          # raises MoneyIdentityError
+
+The marks that value an account are those of its last step (``state.marks``): call ``mark_to`` (or
+``with_marks(state, quotes)``, which moves nothing but the marks) before asking what it is worth.
+``History`` collects the events: ``record(events)``, ``fills(since_ms)``, ``find(cloid)``, ``status(oid)``.
+"""
+
+from wonttrade_dagster.core.simulation.records import (
+    Bar,
+    ChangeOutcome,
+    Deposited,
+    Event,
+    ExchangeState,
+    Execution,
+    FundingPayment,
+    Level,
+    LeverageSetting,
+    Liquidation,
+    OrderOutcome,
+    OrderRequest,
+    OrderStatus,
+    OrderUpdate,
+    PerpPosition,
+    Quote,
+    Slippage,
+    StandingOrder,
+    Tif,
+    Trigger,
+    TriggerFired,
+    VenueRules,
+)
