@@ -14,6 +14,8 @@ from enum import StrEnum
 MAX_SIGNIFICANT_FIGURES = 5
 MAX_PRICE_DECIMALS = 6
 MIN_ORDER_VALUE_USD = Decimal(10)
+TRIGGER_SLIPPAGE_FRACTION = Decimal("0.1")
+_BPS = Decimal(10_000)
 
 
 class PriceRounding(StrEnum):
@@ -41,6 +43,35 @@ def round_price(px: Decimal, size_decimals: int, rounding: PriceRounding) -> Dec
     if not px.is_finite() or px <= 0:
         raise ValueError(f"a price must be positive and finite, not {px}")
     return px.quantize(tick_px(px, size_decimals), rounding=rounding.value)
+
+
+def marketable_px(
+    reference_px: Decimal, size_decimals: int, *, is_buy: bool, slippage_bps: Decimal
+) -> Decimal:
+    """Limit of an IOC order that crosses the market: ``slippage_bps`` past the reference.
+
+    Rounded away from it (a buy up, a sell down), so that the grid never eats the allowance.
+    """
+    allowance = 1 + (slippage_bps if is_buy else -slippage_bps) / _BPS
+    return _outward(reference_px * allowance, size_decimals, is_up=is_buy)
+
+
+def trigger_limit_px(trigger_px: Decimal, size_decimals: int, *, is_buy: bool) -> Decimal:
+    """Limit of a market trigger: 10 % past the trigger, as the venue's own front end sends it.
+
+    The venue refuses a sell limit above and a buy limit below its trigger ("Invalid TP/SL price").
+    """
+    allowance = 1 + (TRIGGER_SLIPPAGE_FRACTION if is_buy else -TRIGGER_SLIPPAGE_FRACTION)
+    return _outward(trigger_px * allowance, size_decimals, is_up=is_buy)
+
+
+def _outward(px: Decimal, size_decimals: int, *, is_up: bool) -> Decimal:
+    if px <= 0:
+        raise ValueError(f"a price must be positive, not {px}: the allowed slippage eats all of it")
+    if is_up:
+        return round_price(px, size_decimals, PriceRounding.UP)
+    # Below one tick there is no price to sell at: the tick itself is the lowest.
+    return max(round_price(px, size_decimals, PriceRounding.DOWN), tick_px(px, size_decimals))
 
 
 def is_valid_price(px: Decimal, size_decimals: int) -> bool:

@@ -1,0 +1,88 @@
+"""How one order of one symbol is made: side, price, size and id on the venue's grid.
+
+Belongs here: turning "close this position" or "a stop there" into a valid ``PlaceOrder``.
+Does not belong here: whether and when an order is wanted (``core.reconcile``), sending (``core.execution``).
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from wonttrade_dagster.core.client_order_id import cloid
+from wonttrade_dagster.core.model import AssetSpec, ExecutionRules, Leg, OrderPurpose, PlaceOrder
+from wonttrade_dagster.core.precision import (
+    PriceRounding,
+    marketable_px,
+    round_price,
+    tick_px,
+    trigger_limit_px,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDesk:
+    """Makes the orders of one symbol in one cycle."""
+
+    asset: AssetSpec
+    cycle_ms: int
+    rules: ExecutionRules
+
+    def marketable(
+        self,
+        purpose: OrderPurpose,
+        signed_base: Decimal,
+        reference_px: Decimal,
+        reason: str,
+        *,
+        attempt: int = 0,
+    ) -> PlaceOrder:
+        """An IOC order for ``signed_base`` (sign = direction of the trade) around ``reference_px``."""
+        is_buy = signed_base > 0
+        limit = marketable_px(
+            reference_px, self.asset.size_decimals, is_buy=is_buy, slippage_bps=self.rules.slippage_bps
+        )
+        return PlaceOrder(
+            symbol=self.asset.symbol,
+            purpose=purpose,
+            is_buy=is_buy,
+            size_base=abs(signed_base),
+            limit_px=limit,
+            reduce_only=not purpose.increases_exposure,
+            cloid=self.cloid(purpose, attempt),
+            reason=reason,
+        )
+
+    def trigger(
+        self,
+        leg: Leg,
+        trigger_px: Decimal,
+        held_base: Decimal,
+        reason: str,
+        *,
+        replaces_oid: int | None = None,
+    ) -> PlaceOrder:
+        """A reduce-only market trigger for a position of ``held_base``; ``trigger_px`` lies on the grid."""
+        purpose = OrderPurpose(leg.value)
+        is_buy = held_base < 0
+        return PlaceOrder(
+            symbol=self.asset.symbol,
+            purpose=purpose,
+            is_buy=is_buy,
+            size_base=abs(held_base),
+            limit_px=trigger_limit_px(trigger_px, self.asset.size_decimals, is_buy=is_buy),
+            reduce_only=True,
+            cloid=self.cloid(purpose, 0),
+            reason=reason,
+            trigger_px=trigger_px,
+            replaces_oid=replaces_oid,
+        )
+
+    def trigger_px(self, leg: Leg, px: Decimal, *, is_long: bool) -> Decimal:
+        """``px`` on the grid, rounded away from the market so that rounding never crosses it."""
+        downward = (leg is Leg.STOP_LOSS) == is_long
+        rounding = PriceRounding.DOWN if downward else PriceRounding.UP
+        decimals = self.asset.size_decimals
+        return max(round_price(px, decimals, rounding), tick_px(px, decimals))
+
+    def cloid(self, purpose: OrderPurpose, attempt: int) -> str:
+        """The client order id of that step of this cycle."""
+        return cloid(self.rules.cloid_tag, self.cycle_ms, self.asset.symbol, purpose.value, attempt)

@@ -1,0 +1,388 @@
+"""PositionReconciler: from what is held to what is wanted, in the fewest orders.
+
+Belongs here: which orders, cancels and leverage changes a cycle needs, and in which order.
+Does not belong here: judging the decision itself (``core.decision``), sending (``core.execution``), how a
+single order is priced (``core.order_desk``).
+
+Pure and deterministic: the same arguments give the same plan, and planning again from the account that a
+plan leads to gives an empty one. Foreign orders, those without this account's tag, are never touched.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
+
+from wonttrade_dagster.core.client_order_id import is_ours
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    Action,
+    AssetSpec,
+    CancelOrder,
+    Decision,
+    ExecutionPlan,
+    ExecutionRules,
+    Leg,
+    OpenOrder,
+    OrderPurpose,
+    Position,
+    Refusal,
+    RiskLimits,
+    SetLeverage,
+    SkippedDelta,
+    TargetPosition,
+)
+from wonttrade_dagster.core.order_desk import OrderDesk
+from wonttrade_dagster.core.precision import floor_size, is_below_minimum, wire
+from wonttrade_dagster.core.protection import covers, covers_exactly, is_crossed, protection_px, protects
+
+_BPS = Decimal(10_000)
+_LEG_NAMES: Mapping[Leg, str] = {Leg.STOP_LOSS: "STOP-LOSS", Leg.TAKE_PROFIT: "TAKE-PROFIT"}
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The plan while it is made; the lists are executed in this order."""
+
+    orphans: list[Action] = field(default_factory=list)
+    reductions: list[Action] = field(default_factory=list)
+    protection: list[Action] = field(default_factory=list)
+    growth: list[Action] = field(default_factory=list)
+    skipped: list[SkippedDelta] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+
+    def actions(self) -> tuple[Action, ...]:
+        return (*self.orphans, *self.reductions, *self.protection, *self.growth)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """One symbol as the account shows it."""
+
+    symbol: str
+    desk: OrderDesk
+    position: Position | None
+    reference_px: Decimal | None
+    triggers: tuple[OpenOrder, ...]
+    """Protection standing on the venue, ours or not."""
+    tag: str
+
+    @property
+    def held(self) -> Decimal:
+        return self.position.size_base if self.position else Decimal(0)
+
+    @property
+    def ours(self) -> tuple[OpenOrder, ...]:
+        return tuple(order for order in self.triggers if is_ours(order.cloid, self.tag))
+
+    def side(self) -> str:
+        return "LONG" if self.held > 0 else "SHORT"
+
+
+class PositionReconciler:
+    """Makes the plan of a cycle.
+
+    Args:
+        assets: the venue's perpetuals by symbol; holds every tracked one.
+        symbols: the tracked symbols, in the configured order.
+        limits: only ``max_leverage`` is used here; the others bind the judgement.
+        rules: slippage, stop moves, the decision's freshness, the tag of our orders.
+    """
+
+    def __init__(
+        self,
+        assets: Mapping[str, AssetSpec],
+        symbols: Sequence[str],
+        limits: RiskLimits,
+        rules: ExecutionRules,
+    ) -> None:
+        self._assets = dict(assets)
+        self._symbols = tuple(symbols)
+        self._limits = limits
+        self._rules = rules
+
+    def plan(
+        self,
+        *,
+        cycle_ms: int,
+        outcome: Decision | Refusal,
+        account: AccountSnapshot,
+        reference_px: Mapping[str, Decimal],
+        prior: Decision | None,
+        now_ms: int,
+    ) -> ExecutionPlan:
+        """The fewest actions that bring ``account`` to the decision, risk-reducing ones first.
+
+        Args:
+            cycle_ms: the decision time; the decision's age counts from it.
+            outcome: the judged decision; a refusal changes no exposure.
+            account: as read after the decision.
+            reference_px: mark (else mid, else last close) per tracked symbol.
+            prior: the last applied decision: names the protection to put back when this one is refused.
+            now_ms: the time of planning.
+
+        Returns:
+            A plan whose ``refusal`` is set when the decision is not applied: refused before, older than
+            ``max_decision_age_ms``, or overtaken by a price that crossed a target's stop or take-profit.
+        """
+        applied = self._judge(outcome, reference_px, now_ms - cycle_ms)
+        draft = _Draft()
+        self._sweep_untracked(account, draft)
+        for symbol in self._symbols:
+            scene = self._scene(symbol, cycle_ms, account, reference_px)
+            if isinstance(applied, Decision):
+                self._follow(scene, applied.target(symbol), _target(prior, symbol), draft)
+            else:
+                self._keep(scene, _target(prior, symbol), draft)
+        return ExecutionPlan(
+            cycle_ms=cycle_ms,
+            actions=draft.actions(),
+            skipped=tuple(draft.skipped),
+            refusal=applied if isinstance(applied, Refusal) else None,
+            alerts=tuple(draft.alerts),
+            account=account,
+        )
+
+    # --- whether the decision still holds ----------------------------------------------------------
+
+    def _judge(
+        self, outcome: Decision | Refusal, reference_px: Mapping[str, Decimal], age_ms: int
+    ) -> Decision | Refusal:
+        if isinstance(outcome, Refusal):
+            return outcome
+        if age_ms > self._rules.max_decision_age_ms:
+            limit = self._rules.max_decision_age_ms
+            return Refusal(
+                "stale_decision", f"the decision is {age_ms} ms old, at most {limit} ms are allowed"
+            )
+        for symbol in self._symbols:
+            refusal = self._overtaken(outcome.target(symbol), reference_px.get(symbol))
+            if refusal is not None:
+                return refusal
+        return outcome
+
+    def _overtaken(self, target: TargetPosition, reference_px: Decimal | None) -> Refusal | None:
+        if reference_px is None:
+            return Refusal("no_reference_price", f"{target.symbol} has no price to plan its orders around")
+        if target.target_size == 0:
+            return None
+        is_long = target.target_size > 0
+        for leg, reason in (
+            (Leg.STOP_LOSS, "price_moved_past_stop"),
+            (Leg.TAKE_PROFIT, "price_moved_past_take_profit"),
+        ):
+            px = protection_px(target, leg)
+            if px is not None and is_crossed(leg, px, reference_px, is_long=is_long):
+                name = _LEG_NAMES[leg].lower()
+                return Refusal(reason, f"{target.symbol} is at {reference_px}, past its {name} at {px}")
+        return None
+
+    # --- reading the account -----------------------------------------------------------------------
+
+    def _scene(
+        self, symbol: str, cycle_ms: int, account: AccountSnapshot, reference_px: Mapping[str, Decimal]
+    ) -> _Scene:
+        return _Scene(
+            symbol=symbol,
+            desk=OrderDesk(self._assets[symbol], cycle_ms, self._rules),
+            position=account.position(symbol),
+            reference_px=reference_px.get(symbol),
+            triggers=account.protection(symbol),
+            tag=self._rules.cloid_tag,
+        )
+
+    def _sweep_untracked(self, account: AccountSnapshot, draft: _Draft) -> None:
+        """Orphans of symbols that are no longer tracked."""
+        for order in account.open_orders:
+            strange = order.symbol not in self._symbols and account.position(order.symbol) is None
+            if strange and order.leg is not None and is_ours(order.cloid, self._rules.cloid_tag):
+                draft.orphans.append(_cancel(order, "orphan: no position, and the symbol is not tracked"))
+
+    # --- a decision that is applied ----------------------------------------------------------------
+
+    def _follow(
+        self, scene: _Scene, target: TargetPosition, prior: TargetPosition | None, draft: _Draft
+    ) -> None:
+        goal = floor_size(target.target_size, scene.desk.asset.size_decimals)
+        if scene.held == 0 or scene.held * goal < 0:
+            self._enter_from_flat(scene, target, goal, draft)
+        elif goal == 0 or is_below_minimum(goal, _known(scene)):
+            self._close(scene, _close_reason(goal), draft)
+        else:
+            self._resize(scene, target, prior, goal, draft)
+
+    def _enter_from_flat(self, scene: _Scene, target: TargetPosition, goal: Decimal, draft: _Draft) -> None:
+        """Opens, and flips: close, then open once the executor has seen the account flat."""
+        if scene.held == 0:
+            draft.orphans.extend(_cancel(order, "orphan: no position") for order in scene.ours)
+        else:
+            self._close(scene, "flip: the other side is closed first", draft)
+        if goal == 0:
+            return
+        if is_below_minimum(goal, _known(scene)):
+            draft.skipped.append(SkippedDelta(scene.symbol, goal, "below_minimum_value"))
+            return
+        draft.growth.extend(self._leverage(scene, target))
+        entry = scene.desk.marketable(OrderPurpose.OPEN, goal, _known(scene), f"open {_signed(goal)}")
+        draft.growth.append(entry)
+        self._protect(scene, target, goal, (), draft.growth)
+
+    def _resize(
+        self,
+        scene: _Scene,
+        target: TargetPosition,
+        prior: TargetPosition | None,
+        goal: Decimal,
+        draft: _Draft,
+    ) -> None:
+        """Same side: grow, shrink or stand; then protection for what will be held."""
+        delta = goal - scene.held
+        grows = delta * scene.held > 0
+        if delta != 0 and is_below_minimum(delta, _known(scene)):
+            draft.skipped.append(SkippedDelta(scene.symbol, delta, "below_minimum_value"))
+            delta, grows, goal = Decimal(0), False, scene.held
+        # While the size stands, leverage follows a changed margin only: the price alone must not move it.
+        if grows or (prior is not None and prior.margin_usd != target.margin_usd):
+            draft.growth.extend(self._leverage(scene, target))
+        if delta != 0:
+            purpose = OrderPurpose.INCREASE if grows else OrderPurpose.REDUCE
+            reason = f"{purpose} {_signed(scene.held)} to {_signed(goal)}"
+            order = scene.desk.marketable(purpose, delta, _known(scene), reason)
+            (draft.growth if grows else draft.reductions).append(order)
+        protection = draft.growth if grows else draft.protection
+        self._protect(scene, target, goal, self._usable(scene, draft), protection)
+
+    def _close(self, scene: _Scene, reason: str, draft: _Draft) -> None:
+        order = scene.desk.marketable(OrderPurpose.CLOSE, -scene.held, _known(scene), reason)
+        draft.reductions.append(order)
+        for old in scene.ours:
+            draft.reductions.append(_cancel(old, "its position is closed", after_cloid=order.cloid))
+
+    def _leverage(self, scene: _Scene, target: TargetPosition) -> list[Action]:
+        """ceil(notional / margin) within the asset's and the configured maximum; nothing without a margin."""
+        if target.margin_usd is None or target.margin_usd <= 0:
+            return []
+        notional = abs(target.target_size) * _known(scene)
+        asked = int((notional / target.margin_usd).to_integral_value(rounding=ROUND_CEILING))
+        leverage = max(1, min(asked, scene.desk.asset.max_leverage, self._limits.max_leverage))
+        if scene.position is not None and scene.position.leverage == leverage:
+            return []
+        is_cross = not scene.desk.asset.only_isolated if scene.position is None else scene.position.is_cross
+        reason = f"margin of {wire(target.margin_usd)} USD asks for {asked}x"
+        return [SetLeverage(scene.symbol, leverage, is_cross, reason)]
+
+    # --- protection --------------------------------------------------------------------------------
+
+    def _usable(self, scene: _Scene, draft: _Draft) -> tuple[OpenOrder, ...]:
+        """Our triggers that close the position held; those of the wrong side are orphans."""
+        usable = tuple(order for order in scene.ours if protects(order, scene.held))
+        for order in scene.ours:
+            if order not in usable:
+                draft.orphans.append(_cancel(order, "orphan: cannot reduce the position held"))
+        return usable
+
+    def _protect(
+        self,
+        scene: _Scene,
+        target: TargetPosition,
+        held: Decimal,
+        standing: tuple[OpenOrder, ...],
+        actions: list[Action],
+    ) -> None:
+        for leg in Leg:
+            px = protection_px(target, leg)
+            if px is not None:
+                on_grid = scene.desk.trigger_px(leg, px, is_long=held > 0)
+                of_leg = tuple(order for order in standing if order.leg is leg)
+                self._protect_leg(scene, leg, on_grid, held, of_leg, actions)
+
+    def _protect_leg(
+        self,
+        scene: _Scene,
+        leg: Leg,
+        px: Decimal,
+        held: Decimal,
+        standing: tuple[OpenOrder, ...],
+        actions: list[Action],
+    ) -> None:
+        """Keep the one that fits and drop its doubles; else the new one first, then the old ones go."""
+        kept = next((order for order in standing if self._fits(order, px, held)), None)
+        after_cloid = None
+        if kept is None:
+            replaces = standing[0].oid if standing else None
+            why = f"{leg} at {wire(px)} for {_signed(held)}"
+            order = scene.desk.trigger(leg, px, held, why, replaces_oid=replaces)
+            actions.append(order)
+            after_cloid = order.cloid
+        reason = f"another {leg} stands for it"
+        actions.extend(_cancel(old, reason, after_cloid=after_cloid) for old in standing if old is not kept)
+
+    def _fits(self, order: OpenOrder, px: Decimal, held: Decimal) -> bool:
+        if order.trigger_px is None or not covers_exactly(order, held):
+            return False
+        return abs(order.trigger_px - px) / px * _BPS <= self._rules.min_stop_move_bps
+
+    # --- a decision that is not applied ------------------------------------------------------------
+
+    def _keep(self, scene: _Scene, prior: TargetPosition | None, draft: _Draft) -> None:
+        """No exposure changes; standing protection stays; what is missing is put back."""
+        if scene.held == 0:
+            draft.orphans.extend(_cancel(order, "orphan: no position") for order in scene.ours)
+            return
+        for leg in Leg:
+            of_leg = tuple(o for o in scene.triggers if o.leg is leg and protects(o, scene.held))
+            if not covers(of_leg, scene.held):
+                closed = self._reinstate(scene, leg, of_leg, prior, draft)
+                if closed:
+                    return
+
+    def _reinstate(
+        self,
+        scene: _Scene,
+        leg: Leg,
+        standing: tuple[OpenOrder, ...],
+        prior: TargetPosition | None,
+        draft: _Draft,
+    ) -> bool:
+        """Puts one leg back from the last applied decision; True when the position is closed instead."""
+        px = protection_px(prior, leg) if prior and prior.target_size * scene.held > 0 else None
+        missing = f"NO {_LEG_NAMES[leg]} COVERS THE {scene.side()} OF {wire(abs(scene.held))} {scene.symbol}"
+        if px is None:
+            draft.alerts.append(f"{missing}, AND THE LAST APPLIED DECISION NAMES NONE FOR IT.")
+            return False
+        on_grid = scene.desk.trigger_px(leg, px, is_long=scene.held > 0)
+        reference = scene.reference_px
+        if reference is None or not is_crossed(leg, on_grid, reference, is_long=scene.held > 0):
+            ours = tuple(order for order in standing if is_ours(order.cloid, scene.tag))
+            self._protect_leg(scene, leg, on_grid, scene.held, ours, draft.protection)
+            return False
+        if leg is Leg.STOP_LOSS and self._rules.crossed_stop == "close":
+            self._close(scene, f"its stop at {wire(on_grid)} is crossed and cannot rest", draft)
+            return True
+        draft.alerts.append(f"{missing}: THE PRICE {wire(reference)} IS ALREADY PAST {wire(on_grid)}.")
+        return False
+
+
+def _target(decision: Decision | None, symbol: str) -> TargetPosition | None:
+    """The target for ``symbol``; an older decision may not know a symbol that is tracked now."""
+    targets = decision.targets if decision else ()
+    return next((target for target in targets if target.symbol == symbol), None)
+
+
+def _cancel(order: OpenOrder, reason: str, *, after_cloid: str | None = None) -> CancelOrder:
+    return CancelOrder(order.symbol, order.oid, order.cloid, reason, after_cloid)
+
+
+def _known(scene: _Scene) -> Decimal:
+    """The reference price where the decision's judgement has made sure of one."""
+    if scene.reference_px is None:
+        raise ValueError(f"{scene.symbol} has no reference price")
+    return scene.reference_px
+
+
+def _close_reason(goal: Decimal) -> str:
+    # A remainder below the venue's minimum could never be closed on its own: it goes with the rest.
+    return "target 0" if goal == 0 else f"target {_signed(goal)} is below the minimum value: closed whole"
+
+
+def _signed(size_base: Decimal) -> str:
+    return f"{'-' if size_base < 0 else ''}{wire(abs(size_base))}"
