@@ -1,0 +1,105 @@
+"""Candles as frames: intervals, aggregation, gaps, and what had closed by a given time.
+
+Belongs here: arithmetic on ``CANDLE_SCHEMA`` frames (ascending unique ``open_time_ms``).
+Does not belong here: where candles come from, indicators.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import polars as pl
+
+from wonttrade_dagster.core.errors import ConfigurationError
+
+_MINUTE_MS = 60_000
+
+# The venue also knows 1M: a calendar month has no fixed length, so it cannot be a window of bars here.
+INTERVALS_MS: Mapping[str, int] = MappingProxyType(
+    {
+        "1m": _MINUTE_MS,
+        "3m": 3 * _MINUTE_MS,
+        "5m": 5 * _MINUTE_MS,
+        "15m": 15 * _MINUTE_MS,
+        "30m": 30 * _MINUTE_MS,
+        "1h": 60 * _MINUTE_MS,
+        "2h": 120 * _MINUTE_MS,
+        "4h": 240 * _MINUTE_MS,
+        "8h": 480 * _MINUTE_MS,
+        "12h": 720 * _MINUTE_MS,
+        "1d": 1_440 * _MINUTE_MS,
+        "3d": 4_320 * _MINUTE_MS,
+        "1w": 10_080 * _MINUTE_MS,
+    }
+)
+
+
+def interval_ms(interval: str) -> int:
+    """Length of one bar in milliseconds.
+
+    Raises:
+        ConfigurationError: the venue has no such interval (or it is ``1M``, which has no fixed length).
+    """
+    try:
+        return INTERVALS_MS[interval]
+    except KeyError:
+        known = ", ".join(INTERVALS_MS)
+        raise ConfigurationError(f"unknown candle interval {interval!r}: use one of {known}") from None
+
+
+def _bars_per_bucket(to_interval: str, from_interval: str) -> int:
+    to_ms, from_ms = interval_ms(to_interval), interval_ms(from_interval)
+    if to_ms % from_ms:
+        raise ConfigurationError(f"{to_interval} bars cannot be built from {from_interval} bars")
+    return to_ms // from_ms
+
+
+def aggregate_candles(
+    frame: pl.DataFrame, to_interval: str, from_interval: str, *, include_partial: bool = False
+) -> pl.DataFrame:
+    """Longer bars from shorter ones, aligned to the UTC epoch like the venue's.
+
+    Args:
+        frame: ``CANDLE_SCHEMA``, ascending unique ``open_time_ms``.
+        to_interval: interval of the result, a whole multiple of ``from_interval``.
+        from_interval: interval of ``frame``.
+        include_partial: keep buckets of which bars are missing; by default only whole ones are kept.
+
+    Returns:
+        ``CANDLE_SCHEMA``: first open, highest high, lowest low, last close, summed volume of each bucket.
+
+    Raises:
+        ConfigurationError: an unknown interval, or one that is not a multiple of the other.
+    """
+    bars = _bars_per_bucket(to_interval, from_interval)
+    bucket_ms = interval_ms(to_interval)
+    buckets = frame.group_by(pl.col("open_time_ms") // bucket_ms * bucket_ms, maintain_order=True).agg(
+        pl.col("open").first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").last(),
+        pl.col("volume").sum(),
+        pl.len().alias("bars"),
+    )
+    whole = buckets if include_partial else buckets.filter(pl.col("bars") == bars)
+    return whole.drop("bars")
+
+
+def missing_open_times(frame: pl.DataFrame, interval: str) -> list[int]:
+    """Open times that should lie between the first and the last bar of ``frame`` and do not, ascending."""
+    if frame.is_empty():
+        return []
+    times = frame["open_time_ms"]
+    step = interval_ms(interval)
+    expected = pl.int_range(times[0], times[-1] + 1, step, eager=True)
+    return expected.filter(~expected.is_in(times.implode())).to_list()
+
+
+def closed_at(frame: pl.DataFrame, interval: str, cycle_ms: int, bars: int) -> pl.DataFrame:
+    """The last ``bars`` bars that had closed at or before ``cycle_ms``: the guard against look-ahead.
+
+    A bar opened at ``t`` closes at ``t + interval``. Costs a binary search, whatever the frame's length.
+    """
+    last_open_ms = cycle_ms - interval_ms(interval)
+    end = int(frame["open_time_ms"].search_sorted(last_open_ms, side="right"))
+    start = max(end - bars, 0)
+    return frame.slice(start, end - start)
