@@ -1,0 +1,140 @@
+"""Rules between fields: what each may be, given the others.
+
+Belongs here: one function a rule, yielding ``table.key: found …, expected …`` lines.
+Does not belong here: what one field may be on its own (``settings.fields``).
+
+A rule reads a :class:`Draft`, in which a wrong field is None, and stays silent about what it cannot know.
+"""
+
+from collections.abc import Callable, Iterator
+
+from wonttrade_dagster.core.model import RuntimeMode
+from wonttrade_dagster.settings.draft import Draft
+from wonttrade_dagster.settings.fields import INTERVAL_MINUTES
+
+LEGAL_NETWORKS: dict[RuntimeMode, tuple[str, ...]] = {
+    RuntimeMode.LIVE: ("mainnet",),
+    RuntimeMode.TESTNET: ("testnet", "local"),
+    RuntimeMode.PAPER: ("mainnet",),
+    RuntimeMode.BACKTEST: ("mainnet", "testnet", "local"),
+}
+"""Which networks a mode may act on. Real money needs LIVE; a rehearsal never reaches it."""
+
+CYCLE_MARGIN_SECONDS = 5.0
+"""What the default of ``runtime.max_cycle_seconds`` leaves before the next cycle."""
+
+_TELEMETRY_KEYS = ("log_path", "decision_log_path", "heartbeat_path", "metrics_path")
+
+
+def _paper_does_not_exist_yet(draft: Draft) -> Iterator[str]:
+    if draft.value("runtime.mode") is RuntimeMode.PAPER:
+        yield (
+            "runtime.mode: found PAPER, expected LIVE, TESTNET or BACKTEST: paper trading does not exist; "
+            "closest is TESTNET with network local or testnet"
+        )
+
+
+def _mode_and_network_are_a_legal_pair(draft: Draft) -> Iterator[str]:
+    mode, network = draft.value("runtime.mode"), draft.value("hyperliquid.network")
+    if mode is None or network is None or network in LEGAL_NETWORKS[mode]:
+        return
+    legal = " or ".join(LEGAL_NETWORKS[mode])
+    yield f'hyperliquid.network: found "{network}", expected {legal} with runtime.mode = "{mode}"'
+
+
+def _live_needs_its_second_yes(draft: Draft) -> Iterator[str]:
+    if draft.value("runtime.mode") is not RuntimeMode.LIVE:
+        return
+    repeated, address = draft.value("runtime.live_account"), draft.value("credentials.account_address")
+    if repeated is not None and (not repeated or (address is not None and repeated != address)):
+        what = "another address" if repeated else "nothing"
+        yield (
+            f"runtime.live_account: found {what}, expected credentials.account_address once more: "
+            "trading real money needs this second yes"
+        )
+
+
+def _base_url_belongs_to_local(draft: Draft) -> Iterator[str]:
+    network, given = draft.value("hyperliquid.network"), draft.has("hyperliquid.base_url")
+    if network == "local" and not given:
+        yield (
+            "hyperliquid.base_url: found nothing, expected the address of the loopback venue with network "
+            '"local", e.g. http://127.0.0.1:8600'
+        )
+    if network in ("mainnet", "testnet") and given:
+        yield f'hyperliquid.base_url: found an address, expected none with network "{network}": it is fixed'
+
+
+def _azure_has_its_table(draft: Draft) -> Iterator[str]:
+    provider, given = draft.value("llm.provider"), "llm.azure" in draft.tables
+    if provider == "azure" and not given:
+        yield (
+            "llm.azure: found nothing, expected a table [llm.azure] with endpoint, deployment, api_version "
+            'because llm.provider = "azure"'
+        )
+    if provider == "openai" and given:
+        yield 'llm.azure: found a table, expected none because llm.provider = "openai"'
+
+
+def _provider_has_its_key(draft: Draft) -> Iterator[str]:
+    provider = draft.value("llm.provider")
+    key = {"openai": "openai_api_key", "azure": "azure_openai_api_key"}.get(provider or "")
+    if key and not draft.has(f"credentials.{key}"):
+        yield f'credentials.{key}: found nothing, expected the API key because llm.provider = "{provider}"'
+
+
+def _times_fit_into_a_cycle(draft: Draft) -> Iterator[str]:
+    minutes = draft.value("runtime.cycle_minutes")
+    if minutes is None:
+        return
+    cycle_seconds = minutes * 60
+    for path in ("runtime.max_cycle_seconds", "llm.deadline_seconds", "resilience.start_lead_seconds"):
+        seconds = draft.value(path)
+        if seconds is not None and seconds >= cycle_seconds:
+            yield f"{path}: found {seconds:g}, expected less than a cycle ({cycle_seconds} seconds)"
+    age = draft.value("execution.max_decision_age_seconds")
+    if age is not None and age > cycle_seconds:
+        yield (
+            f"execution.max_decision_age_seconds: found {age:g}, expected at most a cycle "
+            f"({cycle_seconds} seconds)"
+        )
+
+
+def _the_model_may_use_its_deadline(draft: Draft) -> Iterator[str]:
+    deadline = draft.value("llm.deadline_seconds")
+    for path in ("runtime.max_cycle_seconds", "execution.max_decision_age_seconds"):
+        limit = draft.value(path)
+        if deadline is not None and limit is not None and limit < deadline:
+            yield f"{path}: found {limit:g}, expected at least llm.deadline_seconds ({deadline:g})"
+
+
+def _windows_are_in_order(draft: Draft) -> Iterator[str]:
+    intraday, long_term = draft.value("symbols.intraday_interval"), draft.value("symbols.long_interval")
+    if intraday and long_term and INTERVAL_MINUTES[long_term] <= INTERVAL_MINUTES[intraday]:
+        yield f'symbols.long_interval: found "{long_term}", expected one longer than "{intraday}"'
+    bars, points = draft.value("symbols.history_bars"), draft.value("symbols.series_points")
+    if bars and points and points > bars:
+        yield f"symbols.series_points: found {points}, expected at most symbols.history_bars ({bars})"
+
+
+def _telemetry_files_are_different(draft: Draft) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for key in _TELEMETRY_KEYS:
+        path = draft.value(f"telemetry.{key}")
+        if path is not None and (first := seen.setdefault(path, key)) != key:
+            yield f"telemetry.{key}: found the path of telemetry.{first}, expected a file of its own"
+
+
+RULES: tuple[Callable[[Draft], Iterator[str]], ...] = (
+    _paper_does_not_exist_yet,
+    _mode_and_network_are_a_legal_pair,
+    _live_needs_its_second_yes,
+    _base_url_belongs_to_local,
+    _azure_has_its_table,
+    _provider_has_its_key,
+    _times_fit_into_a_cycle,
+    _the_model_may_use_its_deadline,
+    _windows_are_in_order,
+    _telemetry_files_are_different,
+)
+"""Every rule, in the order in which a reader meets the fields."""
