@@ -1,0 +1,237 @@
+"""Reading a history file's columns: which is which, and what its times mean.
+
+Belongs here: file formats, column names and their synonyms, units and zones of times, numbers.
+Does not belong here: whether the values make sense (``history_checks``), where they go (``history``).
+
+Nothing is guessed: a name that could mean two things, a time without a zone or a number without a clear
+unit is refused with the row it stands in. Rows are counted from 1, without a header line.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from wonttrade_dagster.core.errors import HistoryError
+
+ROW = "row"
+"""Column that keeps each value's place in the file, counted from 1."""
+
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "time": (
+        "t",
+        "time",
+        "timestamp",
+        "ts",
+        "date",
+        "datetime",
+        "opentime",
+        "opentimestamp",
+        "opendate",
+        "candletime",
+        "candleopentime",
+        "start",
+        "starttime",
+        "periodstart",
+        "bartime",
+        "fundingtime",
+    ),
+    "open": ("o", "open", "openprice", "openpx", "openusd"),
+    "high": ("h", "high", "highprice", "highpx", "highusd"),
+    "low": ("l", "low", "lowprice", "lowpx", "lowusd"),
+    "close": ("c", "close", "closeprice", "closepx", "closeusd"),
+    "volume": ("v", "volume", "vol", "basevolume", "volumebase"),
+    "rate": ("fundingrate", "rate", "ratehourly", "fundingratehourly", "hourlyrate", "funding"),
+    "symbol": ("s", "symbol", "coin", "ticker", "asset", "market", "pair", "instrument"),
+    "interval": ("i", "interval", "timeframe", "resolution"),
+}
+
+_UNIT_WORDS: Mapping[str, str] = {"ms": "ms", "us": "us", "ns": "ns", "s": "s", "sec": "s", "seconds": "s"}
+_UNITS: Mapping[str, tuple[int, int]] = {
+    "s": (1, 1_000),
+    "ms": (1, 1),
+    "us": (1_000, 1),
+    "ns": (1_000_000, 1),
+}
+"""Divisor and factor that bring a unit to milliseconds."""
+
+_FIRST_S, _LAST_S = 1_000_000_000, 4_102_444_800
+"""2001-09-09 and 2100-01-01 in seconds: between them s, ms, µs and ns never overlap."""
+
+_ZONE = re.compile(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
+_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d%z")
+
+
+def refusal(path: Path, what: str, remedy: str) -> HistoryError:
+    """The one sentence that refuses a whole file."""
+    return HistoryError(f"{path}: {what}; {remedy} (nothing was imported)")
+
+
+def read_raw(path: Path) -> pl.DataFrame:
+    """The file as it is, by its suffix, with a ``row`` column. CSV cells stay text."""
+    readers: Mapping[str, Callable[[Path], pl.DataFrame]] = {
+        ".parquet": pl.read_parquet,
+        ".csv": lambda p: pl.read_csv(p, infer_schema=False),
+        ".feather": lambda p: pl.read_ipc(p, memory_map=False),
+        ".arrow": lambda p: pl.read_ipc(p, memory_map=False),
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise refusal(
+            path, f"a {path.suffix or 'nameless'} file is not known", "give Parquet, CSV or Feather files"
+        )
+    if not path.is_file():
+        raise refusal(path, "there is no such file", "check the path")
+    try:
+        frame = reader(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise refusal(
+            path, f"it cannot be read as {path.suffix[1:]} ({first_line})", "download it again"
+        ) from error
+    if frame.is_empty():
+        raise refusal(path, "it has no rows", "give a file with at least two rows")
+    return frame.drop(ROW, strict=False).with_row_index(ROW, offset=1)
+
+
+def map_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Meaning → column name, for every column that means something here."""
+    found: dict[str, str] = {}
+    for name in names:
+        meaning = next((m for m, words in _SYNONYMS.items() if _plain(name) in words), None)
+        if meaning is None:
+            continue
+        if meaning in found:
+            raise refusal(
+                path,
+                f"columns {found[meaning]!r} and {name!r} could both be the {meaning}",
+                "keep one of them",
+            )
+        found[meaning] = name
+    return found
+
+
+def _plain(name: str) -> str:
+    """The bare word of a column name, without its unit. The venue's ``T`` (close time) is not ``t``."""
+    if len(name) == 1:
+        return name if name.islower() else ""
+    words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return "".join(word for word in words if word not in _UNIT_WORDS and word != "utc")
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+def numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
+    """A column as finite floats; refuses text that is no number, null, NaN and infinities."""
+    raw = frame[column]
+    try:
+        values = (
+            raw.str.strip_chars().cast(pl.Float64, strict=False)
+            if raw.dtype == pl.String
+            else raw.cast(pl.Float64)
+        )
+    except pl.exceptions.PolarsError as error:
+        what = f"column {column!r} holds {raw.dtype}, not numbers"
+        raise refusal(path, what, "write plain numbers") from error
+    broken = (~values.is_finite()).fill_null(value=True)
+    if broken.any():
+        at = broken.arg_max() or 0
+        raise refusal(
+            path,
+            f"row {frame[ROW][at]}, column {column!r}: {raw[at]!r} is not a finite number",
+            "repair or drop the row",
+        )
+    return values
+
+
+def times_ms(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
+    """A time column as milliseconds of the UTC epoch.
+
+    Zoned datetimes, text with a zone, or numbers whose unit their size makes clear. A time without a
+    zone is taken only when the column's name says UTC.
+    """
+    raw = frame[column]
+    if raw.null_count():
+        at = raw.is_null().arg_max() or 0
+        raise refusal(
+            path, f"row {frame[ROW][at]}, column {column!r}: the time is missing", "repair or drop the row"
+        )
+    if isinstance(raw.dtype, pl.Date):
+        raw = raw.cast(pl.Datetime("ms"))
+    if isinstance(raw.dtype, pl.Datetime):
+        return _from_datetimes(path, raw, column)
+    if raw.dtype == pl.String:
+        stripped = raw.str.strip_chars()
+        numeric = stripped.str.contains(r"^-?\d+(\.\d+)?([eE]\+?\d+)?$")
+        if not numeric.all():
+            return _from_text(path, frame, stripped, column)
+    return _from_numbers(path, frame, column)
+
+
+def _says_utc(column: str) -> bool:
+    return "utc" in _words(column)
+
+
+def _naive(path: Path, column: str, where: str) -> HistoryError:
+    return refusal(
+        path,
+        f"{where}column {column!r} has no time zone",
+        f"write times in UTC with a zone (2025-03-14T10:00:00Z), or name the column '{column}_utc'",
+    )
+
+
+def _from_datetimes(path: Path, raw: pl.Series, column: str) -> pl.Series:
+    if raw.dtype.time_zone is None and not _says_utc(column):  # type: ignore[attr-defined] (it is a pl.Datetime)
+        raise _naive(path, column, "")
+    return raw.dt.epoch("ms")
+
+
+def _from_text(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) -> pl.Series:
+    zoned = text.str.contains(_ZONE.pattern)
+    if not zoned.all() and not _says_utc(column):
+        raise _naive(path, column, f"row {frame[ROW][zoned.arg_min() or 0]}: ")
+    stated = text.str.replace(r"\s*(Z|UTC|GMT)$", "+0000").str.replace(r"\s+([+-]\d{2}:?\d{2})$", "$1")
+    offset = stated.str.contains(r"[+-]\d{2}:?\d{2}$") & stated.str.contains(r"\d{2}:\d{2}|\+0000$")
+    shaped = stated.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
+    full = pl.select(pl.when(offset).then(shaped).otherwise(shaped + "+0000")).to_series()
+    parsed = pl.select(
+        pl.coalesce(full.str.to_datetime(f, strict=False, time_zone="UTC", time_unit="us") for f in _FORMATS)
+    ).to_series()
+    if parsed.null_count():
+        at = parsed.is_null().arg_max() or 0
+        raise refusal(
+            path,
+            f"row {frame[ROW][at]}, column {column!r}: {text[at]!r} is not a time",
+            "write 2025-03-14T10:00:00Z",
+        )
+    return parsed.dt.epoch("ms")
+
+
+def _from_numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
+    values = numbers(path, frame, column)
+    unit = _unit(path, frame, values, column)
+    divisor, factor = _UNITS[unit]
+    if frame[column].dtype.is_integer():
+        return frame[column].cast(pl.Int64) // divisor * factor
+    return (values * factor / divisor).round().cast(pl.Int64)
+
+
+def _unit(path: Path, frame: pl.DataFrame, values: pl.Series, column: str) -> str:
+    """The one unit in which every value lies between 2001 and 2100."""
+    scales = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+    fits = {unit: values.is_between(_FIRST_S * scale, _LAST_S * scale) for unit, scale in scales.items()}
+    unit = next((unit for unit, inside in fits.items() if inside[0]), None)
+    if unit is None or not fits[unit].all():
+        at = 0 if unit is None else (fits[unit].arg_min() or 0)
+        raise refusal(
+            path,
+            f"row {frame[ROW][at]}, column {column!r}: {frame[column][at]!r} is in no clear unit of time",
+            "write every time in milliseconds since 1970-01-01 UTC",
+        )
+    named = next((_UNIT_WORDS[word] for word in _words(column) if word in _UNIT_WORDS), unit)
+    if named != unit:
+        raise refusal(path, f"column {column!r} says {named} but holds {unit}", "rename the column")
+    return unit

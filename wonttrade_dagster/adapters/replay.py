@@ -1,0 +1,249 @@
+"""BacktestReplayProvider: history as the market of a backtest, as of each decision time.
+
+Belongs here: what was known at a past cycle time, and the bars between two of them.
+Does not belong here: loading and gaps (``replay_windows``), orders and fills (the simulated exchange).
+
+Nothing here can look ahead: a snapshot is a slice that ends with the last candle closed at the cycle time,
+and indicators are causal, so one pass over the whole range gives each cycle what it could have computed.
+History holds no mid, mark, oracle or open interest: they are absent in every snapshot, never invented.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from types import MappingProxyType
+
+import polars as pl
+
+from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, HOUR_MS, MarketHistory
+from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory, utc_text
+from wonttrade_dagster.core.errors import HistoryError
+from wonttrade_dagster.core.indicators import IndicatorEngine
+from wonttrade_dagster.core.model import (
+    AssetSpec,
+    CandleSeries,
+    IndicatorSnapshot,
+    MarginTier,
+    MarketSnapshot,
+    SymbolIndicators,
+    SymbolMarket,
+)
+from wonttrade_dagster.core.ports import MarketData
+
+_FUNDING_VALID_MS = DAY_MS
+"""A rate older than this is no longer "the last known one": the snapshot then has none."""
+
+# name, asset id, size decimals, leverage, from this notional on, only this leverage (mainnet's meta, 2026-09)
+_KNOWN_ASSETS = (
+    ("BTC", 0, 5, 40, 150_000_000, 20),
+    ("ETH", 1, 4, 25, 100_000_000, 15),
+    ("SOL", 5, 2, 20, 70_000_000, 10),
+)
+
+
+def default_assets(symbols: Iterable[str]) -> Mapping[str, AssetSpec]:
+    """Asset rules of ``symbols`` for a backtest that asks no venue, as mainnet's meta stated them.
+
+    Raises:
+        HistoryError: a symbol whose rules are not known here.
+    """
+    known = {
+        name: AssetSpec(
+            name,
+            asset_id,
+            decimals,
+            leverage,
+            (MarginTier(Decimal(0), leverage), MarginTier(Decimal(bound_usd), reduced)),
+        )
+        for name, asset_id, decimals, leverage, bound_usd, reduced in _KNOWN_ASSETS
+    }
+    unknown = sorted(set(symbols) - known.keys())
+    if unknown:
+        raise HistoryError(
+            f"the lot size and leverage of {', '.join(unknown)} are not known without the venue: "
+            f"backtest {', '.join(known)}, or take the venue's meta"
+        )
+    return MappingProxyType({symbol: known[symbol] for symbol in symbols})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tape:
+    """Everything replayed of one symbol."""
+
+    asset: AssetSpec
+    intraday: ReplayWindow
+    long_term: ReplayWindow
+    finest: ReplayWindow
+    notional_usd: pl.Series
+    """Volume × close of each intraday candle."""
+    funding: pl.DataFrame
+    funding_times_ms: tuple[int, ...]
+    funding_rates: tuple[float, ...]
+
+    def funding_rate_at(self, cycle_ms: int) -> float | None:
+        at = bisect_right(self.funding_times_ms, cycle_ms) - 1
+        known = at >= 0 and cycle_ms - self.funding_times_ms[at] <= _FUNDING_VALID_MS
+        return self.funding_rates[at] if known else None
+
+    def day_volume_usd(self, cycle_ms: int) -> float | None:
+        bars = DAY_MS // self.intraday.step_ms
+        end = self.intraday.closed(cycle_ms)
+        return float(self.notional_usd.slice(end - bars, bars).sum()) if end >= bars else None
+
+
+class BacktestReplayProvider(MarketData):
+    """Replays stored candles and funding of one range; loaded once, then every cycle is a slice."""
+
+    def __init__(
+        self,
+        history: MarketHistory,
+        assets: Mapping[str, AssetSpec],
+        symbols: Iterable[str],
+        *,
+        intraday_interval: str,
+        long_interval: str,
+        history_bars: int,
+        from_ms: int,
+        to_ms: int,
+    ) -> None:
+        """Load a range.
+
+        Args:
+            history: where candles and funding are stored.
+            assets: rules of every symbol, see :func:`default_assets`.
+            symbols: what is tracked, in the configured order.
+            intraday_interval: interval of the short window, e.g. ``5m``.
+            long_interval: interval of the long window, e.g. ``4h``.
+            history_bars: candles a snapshot holds of each window, where history reaches that far back.
+            from_ms: first decision time.
+            to_ms: end of the range, excluded.
+
+        Raises:
+            HistoryError: candles are missing, or a symbol is unknown; names everything that is.
+            StorageLockedError: another process holds the history's file.
+        """
+        self._span = ReplayRange(from_ms, to_ms, history_bars)
+        self._assets = assets
+        self._intervals = (intraday_interval, long_interval)
+        if from_ms >= to_ms:
+            raise HistoryError(
+                f"the range {utc_text(from_ms)} to {utc_text(to_ms)} is empty: give a later end"
+            )
+        self._tapes = self._load_all(history, tuple(symbols))
+
+    def assets(self) -> Mapping[str, AssetSpec]:
+        """The rules this replay was given."""
+        return self._assets
+
+    @property
+    def bar_intervals(self) -> Mapping[str, str]:
+        """Symbol → interval of what :meth:`bars` returns."""
+        return {symbol: tape.finest.interval for symbol, tape in self._tapes.items()}
+
+    def snapshot(self, cycle_ms: int) -> MarketSnapshot:
+        """What was known at ``cycle_ms``. Raises ``HistoryError`` outside of the range."""
+        self._refuse_outside(cycle_ms)
+        markets = tuple(self._market(tape, cycle_ms) for tape in self._tapes.values())
+        return MarketSnapshot(cycle_ms, cycle_ms, "history", markets)
+
+    def indicators(self, cycle_ms: int, points: int = 10) -> IndicatorSnapshot:
+        """Indicators of the last ``points`` closed candles of both windows, cut from the one pass."""
+        self._refuse_outside(cycle_ms)
+        symbols = tuple(
+            SymbolIndicators(
+                symbol,
+                tape.intraday.points(cycle_ms, points),
+                tape.long_term.points(cycle_ms, points),
+            )
+            for symbol, tape in self._tapes.items()
+        )
+        return IndicatorSnapshot(cycle_ms, symbols)
+
+    def bars(self, symbol: str, from_ms: int, to_ms: int) -> pl.DataFrame:
+        """The finest candles of ``symbol`` opened in ``[from_ms, to_ms)``, in ``CANDLE_SCHEMA``."""
+        return self._tapes[symbol].finest.between(from_ms, to_ms)
+
+    def funding_between(self, symbol: str, from_ms: int, to_ms: int) -> pl.DataFrame:
+        """Funding due in ``(from_ms, to_ms]``, in ``FUNDING_SCHEMA``.
+
+        Open at the start: who opens a position at the full hour does not pay that hour's funding.
+        """
+        tape = self._tapes[symbol]
+        start, end = (bisect_right(tape.funding_times_ms, bound) for bound in (from_ms, to_ms))
+        return tape.funding.slice(start, max(end - start, 0))
+
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences a report must carry: what this history does not know."""
+        missing = ((symbol, self._missing_funding(tape)) for symbol, tape in self._tapes.items())
+        holes = tuple(
+            f"{symbol}: {count} hourly funding rates are missing, no funding is charged in those hours"
+            for symbol, count in missing
+            if count
+        )
+        absent = "History has no mid, mark or oracle price, no order book and no open interest: candles of "
+        return (absent + "trades stand in for them.", *holes)
+
+    def _load_all(self, history: MarketHistory, symbols: tuple[str, ...]) -> Mapping[str, _Tape]:
+        """Every symbol, or one error that names all holes."""
+        tapes, holes = {}, []
+        for symbol in symbols:
+            try:
+                tapes[symbol] = self._load(history, symbol)
+            except HistoryError as error:
+                holes.append(str(error))
+        if holes:
+            raise HistoryError("; ".join(holes))
+        return tapes
+
+    def _load(self, history: MarketHistory, symbol: str) -> _Tape:
+        if symbol not in self._assets:
+            raise HistoryError(f"the venue lists no {symbol}: track one of {', '.join(sorted(self._assets))}")
+        stored = SymbolHistory(history, symbol, self._intervals, self._span)
+        intraday, long_term = (_with_indicators(stored.window(name)) for name in self._intervals)
+        span = self._span
+        funding = history.funding(symbol, span.from_ms - _FUNDING_VALID_MS, span.to_ms + 1)
+        return _Tape(
+            asset=self._assets[symbol],
+            intraday=intraday,
+            long_term=long_term,
+            finest=stored.finest(intraday),
+            notional_usd=intraday.frame["volume"] * intraday.frame["close"],
+            funding=funding.cast(pl.Schema(FUNDING_SCHEMA)),
+            funding_times_ms=tuple(funding["time_ms"].to_list()),
+            funding_rates=tuple(funding["rate_hourly"].to_list()),
+        )
+
+    def _market(self, tape: _Tape, cycle_ms: int) -> SymbolMarket:
+        return SymbolMarket(
+            asset=tape.asset,
+            mid_px=None,
+            mark_px=None,
+            oracle_px=None,
+            funding_rate_hourly=tape.funding_rate_at(cycle_ms),
+            open_interest_base=None,
+            day_volume_usd=tape.day_volume_usd(cycle_ms),
+            intraday=self._series(tape.intraday, cycle_ms),
+            long_term=self._series(tape.long_term, cycle_ms),
+        )
+
+    def _series(self, window: ReplayWindow, cycle_ms: int) -> CandleSeries:
+        candles = window.candles(cycle_ms, self._span.history_bars)
+        return CandleSeries(window.symbol, window.interval, candles)
+
+    def _missing_funding(self, tape: _Tape) -> int:
+        first_ms = -(-self._span.from_ms // HOUR_MS) * HOUR_MS
+        due = set(range(first_ms, self._span.to_ms, HOUR_MS))
+        return len(due.difference(tape.funding_times_ms))
+
+    def _refuse_outside(self, cycle_ms: int) -> None:
+        span = self._span
+        if not span.from_ms <= cycle_ms <= span.to_ms:
+            raise HistoryError(
+                f"{utc_text(cycle_ms)} is outside of the loaded range {utc_text(span.from_ms)} to "
+                f"{utc_text(span.to_ms)}: load the range that is replayed"
+            )
+
+
+def _with_indicators(window: ReplayWindow) -> ReplayWindow:
+    return replace(window, enriched=IndicatorEngine().with_indicators(window.frame))

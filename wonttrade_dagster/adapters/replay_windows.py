@@ -1,0 +1,158 @@
+"""What a backtest holds in memory: gapless candles per symbol, loaded once for a whole range.
+
+Belongs here: choosing the finest candles that cover a range, and refusing ranges that have holes.
+Does not belong here: snapshots (``replay``), how candles are stored (``history``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from wonttrade_dagster.adapters.history import MarketHistory, gaps_in
+from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
+from wonttrade_dagster.core.errors import HistoryError
+from wonttrade_dagster.core.model import CANDLE_SCHEMA
+
+MIN_BARS = 60
+"""Fewer closed candles than this at the first decision are no basis for an indicator."""
+
+_REMEDY = "add the missing candles with `wonttrade history import FILE`"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRange:
+    """Which part of history a backtest replays: decisions in ``[from_ms, to_ms)``, warm-up before it."""
+
+    from_ms: int
+    to_ms: int
+    history_bars: int
+
+    def warm_up_ms(self, interval: str) -> int:
+        """Open time of the first candle wanted: ``history_bars`` closed ones at ``from_ms``."""
+        step_ms = interval_ms(interval)
+        return self.from_ms // step_ms * step_ms - self.history_bars * step_ms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReplayWindow:
+    """Candles of one symbol and interval without a gap: row ``i`` opens at ``first_ms + i * step_ms``.
+
+    Attributes:
+        frame: ``CANDLE_SCHEMA``.
+        enriched: the same rows with whatever columns were computed from them.
+    """
+
+    symbol: str
+    interval: str
+    first_ms: int
+    step_ms: int
+    frame: pl.DataFrame
+    enriched: pl.DataFrame
+
+    def closed(self, cycle_ms: int) -> int:
+        """How many candles had closed at or before ``cycle_ms``."""
+        return min(max((cycle_ms - self.first_ms) // self.step_ms, 0), self.frame.height)
+
+    def candles(self, cycle_ms: int, bars: int) -> pl.DataFrame:
+        """The last ``bars`` closed candles, a view."""
+        return self._last(self.frame, cycle_ms, bars)
+
+    def points(self, cycle_ms: int, points: int) -> pl.DataFrame:
+        """The last ``points`` closed candles with their computed columns, a view."""
+        return self._last(self.enriched, cycle_ms, points)
+
+    def _last(self, frame: pl.DataFrame, cycle_ms: int, rows: int) -> pl.DataFrame:
+        end = self.closed(cycle_ms)
+        start = max(end - rows, 0)
+        return frame.slice(start, end - start)
+
+    def between(self, from_ms: int, to_ms: int) -> pl.DataFrame:
+        """Candles opened in ``[from_ms, to_ms)``, a view."""
+        start = max(-(-(from_ms - self.first_ms) // self.step_ms), 0)
+        end = max(-(-(to_ms - self.first_ms) // self.step_ms), start)
+        return self.frame.slice(start, end - start)
+
+
+class SymbolHistory:
+    """The stored candles of one symbol over a range and its warm-up, read once."""
+
+    def __init__(
+        self, history: MarketHistory, symbol: str, intervals: Iterable[str], span: ReplayRange
+    ) -> None:
+        self.symbol = symbol
+        self.span = span
+        wanted = tuple(intervals)
+        longest_ms = max(interval_ms(interval) for interval in wanted)
+        start_ms = min(span.warm_up_ms(interval) for interval in wanted)
+        self._stored: Mapping[str, pl.DataFrame] = {
+            interval: history.candles(symbol, interval, start_ms, span.to_ms)
+            for interval in history.intervals(symbol)
+            if interval_ms(interval) <= longest_ms
+        }
+
+    def window(self, interval: str) -> ReplayWindow:
+        """The finest candles that make up ``interval`` over the range, warm-up included.
+
+        Each bucket comes from the finest stored candles that fill it: 5-minute ones aggregated where all
+        of them are there, else hourly ones, else what is stored under ``interval`` itself.
+
+        Raises:
+            HistoryError: candles are missing in the range or its warm-up; a history that simply starts
+                later than the warm-up is taken as long as ``MIN_BARS`` candles remain.
+        """
+        step_ms = interval_ms(interval)
+        start_ms = self.span.warm_up_ms(interval)
+        frame = self._finest(interval).filter(pl.col("open_time_ms") >= start_ms)
+        first_ms = self._refuse_holes(frame, interval)
+        return ReplayWindow(self.symbol, interval, first_ms, step_ms, frame, frame)
+
+    def finest(self, intraday: ReplayWindow) -> ReplayWindow:
+        """The finest stored candles that cover the traded range completely; ``intraday`` when none do."""
+        for interval, stored in self._stored.items():
+            step_ms = interval_ms(interval)
+            if step_ms >= intraday.step_ms or intraday.step_ms % step_ms:
+                continue
+            traded = stored.filter(pl.col("open_time_ms") >= self.span.from_ms)
+            if not gaps_in(traded, interval, self.span.from_ms, self.span.to_ms):
+                return ReplayWindow(
+                    self.symbol, interval, int(traded["open_time_ms"][0]), step_ms, traded, traded
+                )
+        return intraday
+
+    def _finest(self, interval: str) -> pl.DataFrame:
+        step_ms = interval_ms(interval)
+        parts = [
+            frame if name == interval else aggregate_candles(frame, interval, name)
+            for name, frame in self._stored.items()
+            if step_ms % interval_ms(name) == 0
+        ]
+        merged = pl.concat([pl.DataFrame(schema=CANDLE_SCHEMA), *parts])
+        closed = merged.filter(pl.col("open_time_ms") + step_ms <= self.span.to_ms)
+        return closed.unique("open_time_ms", keep="first", maintain_order=True).sort("open_time_ms")
+
+    def _refuse_holes(self, frame: pl.DataFrame, interval: str) -> int:
+        """Open time of the first candle of a window that has no gap up to the end of the range."""
+        span, step_ms = self.span, interval_ms(interval)
+        end_ms = span.to_ms // step_ms * step_ms
+        start_ms = span.from_ms if frame.is_empty() else min(int(frame["open_time_ms"][0]), span.from_ms)
+        gaps = gaps_in(frame, interval, start_ms, end_ms)
+        if gaps:
+            missing = sum(gap.count for gap in gaps)
+            raise HistoryError(
+                f"{self.symbol} {interval}: {missing} candles are missing, the first at "
+                f"{utc_text(gaps[0].first_ms)}; {_REMEDY}"
+            )
+        bars = (span.from_ms - start_ms) // step_ms
+        if frame.is_empty() or bars < MIN_BARS:
+            raise HistoryError(
+                f"{self.symbol} {interval}: only {bars} candles had closed at {utc_text(span.from_ms)}, "
+                f"indicators need {MIN_BARS}; begin the backtest later or {_REMEDY}"
+            )
+        return start_ms
+
+
+def utc_text(time_ms: int) -> str:
+    """A time for a person: ``2025-05-25 14:25 UTC``."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
