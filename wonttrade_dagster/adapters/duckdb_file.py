@@ -1,0 +1,140 @@
+"""One DuckDB file, held for as short as possible.
+
+Belongs here: the file lock between our own processes, waiting for a foreign session, the sentence for both,
+and the published copy that readers may hold open.
+Does not belong here: tables and queries.
+
+DuckDB lets one process write **or** several read a file; whoever holds it open, even read-only, stops every
+writer. Our own processes queue on ``<name>.lock``; a foreign session (a user's ``duckdb``
+shell) is waited for until the deadline.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from wonttrade_dagster.adapters.files import storage_error, sync_directory
+from wonttrade_dagster.core.errors import StorageError, StorageLockedError
+
+_RETRY_SECONDS = 0.02
+
+
+def read_copy_path(path: Path) -> Path:
+    """Where the published copy of a DuckDB file stands."""
+    return path.with_name(f"{path.stem}.read.duckdb")
+
+
+@contextmanager
+def connect(
+    path: Path, lock_seconds: float, *, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Hold the file for the length of the block.
+
+    Args:
+        path: the DuckDB file; made with its folders unless ``read_only``.
+        lock_seconds: how long to wait for whoever holds it.
+        read_only: refuse writes.
+
+    Raises:
+        StorageLockedError: somebody else holds the file past the deadline.
+        StorageError: the file is no database, or the disk refuses.
+    """
+    deadline = time.monotonic() + lock_seconds
+    with _our_turn(path, lock_seconds):
+        connection = _opened(path, deadline, read_only=read_only)
+        try:
+            yield connection
+        except duckdb.IOException as error:
+            raise StorageError(
+                f"{path} did not take a write ({_first_line(error)}): free the disk"
+            ) from error
+        finally:
+            connection.close()
+
+
+def publish(path: Path, lock_seconds: float) -> Path:
+    """Replace the read copy of ``path`` by its content now; an open reader keeps its old view.
+
+    Returns:
+        The copy's path, ``<name>.read.duckdb``.
+
+    Raises:
+        StorageLockedError: somebody else holds the file past the deadline.
+        StorageError: the disk refuses.
+    """
+    target = read_copy_path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    with connect(path, lock_seconds) as connection:
+        # Held open while it is copied: nobody else can write, and the checkpoint empties the log beside it.
+        connection.execute("CHECKPOINT")
+        try:
+            shutil.copyfile(path, temporary)
+            temporary.replace(target)
+            sync_directory(target.parent)
+        except OSError as error:
+            raise storage_error(target, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+@contextmanager
+def _our_turn(path: Path, lock_seconds: float) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock", timeout=lock_seconds, poll_interval=_RETRY_SECONDS)
+        lock.acquire()
+    except Timeout:
+        raise _locked(path, "another WontTrade process") from None
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _opened(path: Path, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.IOException as error:
+            holder = _holder(error)
+            if holder is None:
+                raise StorageError(_not_openable(path, error)) from error
+            if time.monotonic() >= deadline:
+                raise _locked(path, holder) from None
+        time.sleep(_RETRY_SECONDS)
+
+
+def _holder(error: duckdb.IOException) -> str | None:
+    """Who holds the file, from DuckDB's message; None when the error is about something else."""
+    text = str(error)
+    if "Could not set lock" not in text:
+        return None
+    pid = re.search(r"PID (\d+)", text)
+    return f"process {pid[1]}" if pid else "another process"
+
+
+def _locked(path: Path, holder: str) -> StorageLockedError:
+    copy = read_copy_path(path)
+    return StorageLockedError(
+        f"{path} is held open by {holder}: close the session that has it open, "
+        f"or read the published copy {copy}"
+    )
+
+
+def _not_openable(path: Path, error: duckdb.Error) -> str:
+    return f"{path} cannot be opened ({_first_line(error)}): move it away, a new one is made"
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).partition("\n")[0]

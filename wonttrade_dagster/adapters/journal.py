@@ -1,0 +1,295 @@
+"""The journal: append-only NDJSON, on disk before anything else happens.
+
+Belongs here: how a record is written so that a kill or a full disk loses nothing, and how it is found again.
+Does not belong here: what is worth a record (``adapters.records``, ``core.cycle``), queries (the ledger).
+
+One line a record: ``{"seq", "kind", "cycle_ms", "recorded_at_ms", "body", "sha256"}``; ``sha256`` is that of
+the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is sent),
+``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``); every
+other kind is the caller's. The file is opened for each append, so that it may be moved or deleted meanwhile.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOSPC
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from filelock import FileLock, Timeout
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from wonttrade_dagster.adapters import ndjson
+from wonttrade_dagster.adapters.clock import SystemClock
+from wonttrade_dagster.adapters.files import storage_error, sync_directory
+from wonttrade_dagster.adapters.redaction import Redactor
+from wonttrade_dagster.core.codec import decode
+from wonttrade_dagster.core.errors import StorageError
+from wonttrade_dagster.core.model import Decision, PlaceOrder
+from wonttrade_dagster.core.ports import AuditSink, Clock
+
+LOCK_SECONDS = 5.0
+"""How long an append waits for another one; each holds the lock for one write and one fsync."""
+
+UNREADABLE = "unreadable"
+"""The kind under which a complete line that is no record is handed to a reader."""
+
+_MILLISECONDS_PER_HOUR = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """One line of the journal.
+
+    Attributes:
+        seq: counts the lines of the file from 1.
+        kind: what the body is.
+        cycle_ms: the cycle it belongs to.
+        recorded_at_ms: when it was written.
+        body: the record itself, plain JSON.
+    """
+
+    seq: int
+    kind: str
+    cycle_ms: int
+    recorded_at_ms: int
+    body: Mapping[str, Any]
+
+
+class Journal(AuditSink):
+    """An append-only file of records that any number of processes may write.
+
+    Args:
+        path: the file; made on the first append, with its folders.
+        sync_every: fsync after so many records; 1 for the live loop. More is for backtests, which can be
+            repeated: call :meth:`sync` (or leave a ``with`` block) at the end.
+        secrets: values that are replaced by ``[redacted]`` wherever they occur.
+        clock: tells when a record was written.
+    """
+
+    def __init__(
+        self, path: Path, *, sync_every: int = 1, secrets: Sequence[str] = (), clock: Clock | None = None
+    ) -> None:
+        self.path = path
+        self._sync_every = sync_every
+        self._redactor = Redactor(secrets)
+        self._clock = clock or SystemClock()
+        self._lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+        self._unsynced = 0
+        self._last: tuple[int, int, int] | None = None  # inode, size, seq after our last append
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.sync()
+
+    # --- writing ---
+
+    def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
+        """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
+        plain = self._plain(kind, body)
+        with self._opened() as file:
+            self._repair_tail(file)
+            self._write(file, kind, cycle_ms, plain)
+            if self._unsynced >= self._sync_every:
+                self._sync(file)
+
+    def intent(self, cycle_ms: int, order: PlaceOrder) -> None:
+        """Write down an order before it is sent. Raises ``StorageError``: then it must not be sent."""
+        self.append("intent", cycle_ms, {"order": order})
+
+    def applied(self, cycle_ms: int, decision: Decision) -> None:
+        """Write down that a decision is being applied, before its first order. Raises ``StorageError``."""
+        self.append("applied", cycle_ms, {"decision": decision})
+
+    def sync(self) -> None:
+        """Put everything written so far on disk. Raises ``StorageError``."""
+        if self._unsynced:
+            with self._opened() as file:
+                self._sync(file)
+
+    # --- reading ---
+
+    def records(self, kind: str | None = None) -> Iterator[JournalRecord]:
+        """Every record of ``kind`` (None: of any kind), oldest first.
+
+        A complete line that is no record is not left out silently: it comes as kind ``unreadable`` with
+        its number and length. A cut last line is still being written, or is moved aside by the next append.
+        """
+        for number, line in enumerate(self._lines(), start=1):
+            record = _parsed(line)
+            if record is None:
+                record = JournalRecord(number, UNREADABLE, 0, 0, {"line": number, "bytes": len(line)})
+            if kind is None or record.kind == kind:
+                yield record
+
+    def last_applied(self) -> tuple[int, Decision] | None:
+        """Cycle time and decision that were applied last; reads backwards from the end of the file."""
+        for record in self._backwards("applied"):
+            return record.cycle_ms, _decoded(Decision, record.body["decision"])
+        return None
+
+    def intents(self, cycle_ms: int) -> tuple[PlaceOrder, ...]:
+        """The orders of a cycle that were, or were about to be, sent; oldest first."""
+        found: list[PlaceOrder] = []
+        for record in self._backwards("intent"):
+            if record.cycle_ms == cycle_ms:
+                found.append(_decoded(PlaceOrder, record.body["order"]))
+            elif record.recorded_at_ms < cycle_ms - _MILLISECONDS_PER_HOUR:
+                break  # an intent is written during its cycle: what is older cannot belong to it
+        return tuple(reversed(found))
+
+    # --- the file ---
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        """The file, locked against other writers, for reading and appending."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock, self._append_only() as file:
+                yield file
+        except Timeout:
+            message = (
+                f"{self.path} is being written by another process for more than {LOCK_SECONDS:g} s: stop it"
+            )
+            raise StorageError(message) from None
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def _append_only(self) -> BinaryIO:
+        is_new = not self.path.exists()
+        file = self.path.open("a+b", buffering=0)
+        if is_new:
+            sync_directory(self.path.parent)
+        return file
+
+    def _repair_tail(self, file: BinaryIO) -> None:
+        """Give the next record a line of its own after a writer died in the middle of one."""
+        if self._last is not None and self._last[:2] == _identity(file):
+            return
+        tail = ndjson.tail_without_newline(file)
+        if not tail:
+            return
+        if _parsed(tail) is not None:
+            _write_whole(file, b"\n")
+            return
+        self._move_aside(tail)
+        os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
+        self._write(file, "torn", 0, {"bytes": len(tail), "moved_to": self._torn_path.name})
+
+    @property
+    def _torn_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.torn")
+
+    def _move_aside(self, tail: bytes) -> None:
+        """On disk there before it is cut off here: a kill in between leaves it twice, never nowhere."""
+        with self._torn_path.open("ab") as file:
+            file.write(tail + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(self.path.parent)
+
+    def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: dict[str, Any]) -> None:
+        seq = self._last_seq(file) + 1
+        record = {"seq": seq, "kind": kind, "cycle_ms": cycle_ms, "recorded_at_ms": self._clock.now_ms()}
+        line = _compact({**record, "body": body, "sha256": _digest(body)}) + b"\n"
+        _write_whole(file, line)
+        self._unsynced += 1
+        self._last = (*_identity(file), seq)
+
+    def _last_seq(self, file: BinaryIO) -> int:
+        if self._last is not None and self._last[:2] == _identity(file):
+            return self._last[2]
+        newest = (record for line in ndjson.lines_backwards(self.path) if (record := _parsed(line)))
+        return next((record.seq for record in newest), 0)
+
+    def _sync(self, file: BinaryIO) -> None:
+        os.fsync(file.fileno())
+        self._unsynced = 0
+
+    def _plain(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            plain: dict[str, Any] = self._redactor.value(to_jsonable_python(body))
+            _compact(plain)
+        except (ValueError, PydanticSerializationError) as error:
+            raise StorageError(
+                f"a record of kind {kind!r} is no JSON and was not written: {error}"
+            ) from error
+        return plain
+
+    def _lines(self) -> Iterator[bytes]:
+        """Complete lines only; a last line without newline counts when it is a whole record."""
+        try:
+            pending: bytes | None = None
+            for line in ndjson.lines(self.path):
+                if pending is not None:
+                    yield pending
+                pending = line
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
+        if pending is not None and (_parsed(pending) is not None or self._ends_with_newline()):
+            yield pending
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            return not ndjson.tail_without_newline(file)
+
+    def _backwards(self, kind: str) -> Iterator[JournalRecord]:
+        """Records of one kind, newest first; parses only lines that can be of that kind."""
+        mark = f'"kind":{json.dumps(kind)}'.encode()
+        try:
+            for line in ndjson.lines_backwards(self.path):
+                if mark in line[:200] and (record := _parsed(line)) is not None and record.kind == kind:
+                    yield record
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
+
+
+def _identity(file: BinaryIO) -> tuple[int, int]:
+    """Inode and size: whether the file is as our last append left it."""
+    state = os.fstat(file.fileno())
+    return state.st_ino, state.st_size
+
+
+def _write_whole(file: BinaryIO, line: bytes) -> None:
+    """One write; a disk that takes only part of it gets that part taken back."""
+    size = _identity(file)[1]
+    try:
+        written = file.write(line)
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
+    if written != len(line):
+        os.ftruncate(file.fileno(), size)
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+
+def _compact(value: object) -> bytes:
+    # ASCII: a lone surrogate or a line separator in the model's text cannot break the file.
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _parsed(line: bytes) -> JournalRecord | None:
+    """The record of a line, or None for a line that is none (cut, overwritten, edited)."""
+    try:
+        raw = json.loads(line)
+        record = JournalRecord(raw["seq"], raw["kind"], raw["cycle_ms"], raw["recorded_at_ms"], raw["body"])
+        return record if _digest(record.body) == raw["sha256"] else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _decoded(kind: type[Any], body: object) -> Any:  # noqa: ANN401 (of the type asked for)
+    return decode(kind, json.dumps(body))
