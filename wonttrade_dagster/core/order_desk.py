@@ -4,8 +4,10 @@ Belongs here: turning "close this position" or "a stop there" into a valid ``Pla
 Does not belong here: whether and when an order is wanted (``core.reconcile``), sending (``core.execution``).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 
 from wonttrade_dagster.core.client_order_id import cloid
 from wonttrade_dagster.core.model import AssetSpec, ExecutionRules, Leg, OrderPurpose, PlaceOrder
@@ -59,8 +61,13 @@ class OrderDesk:
         reason: str,
         *,
         replaces_oid: int | None = None,
+        taken_cloids: Collection[str | None] = (),
     ) -> PlaceOrder:
-        """A reduce-only market trigger for a position of ``held_base``; ``trigger_px`` lies on the grid."""
+        """A reduce-only market trigger for a position of ``held_base``; ``trigger_px`` lies on the grid.
+
+        Its id is the first of the cycle that no standing order has: a second plan of one cycle must not
+        take the order that it replaces for its own.
+        """
         purpose = OrderPurpose(leg.value)
         is_buy = held_base < 0
         return PlaceOrder(
@@ -70,7 +77,7 @@ class OrderDesk:
             size_base=abs(held_base),
             limit_px=trigger_limit_px(trigger_px, self.asset.size_decimals, is_buy=is_buy),
             reduce_only=True,
-            cloid=self.cloid(purpose, 0),
+            cloid=next(c for n in count() if (c := self.cloid(purpose, n)) not in taken_cloids),
             reason=reason,
             trigger_px=trigger_px,
             replaces_oid=replaces_oid,

@@ -310,7 +310,8 @@ class PositionReconciler:
         if kept is None:
             replaces = standing[0].oid if standing else None
             why = f"{leg} at {wire(px)} for {_signed(held)}"
-            order = scene.desk.trigger(leg, px, held, why, replaces_oid=replaces)
+            taken = frozenset(order.cloid for order in scene.triggers)
+            order = scene.desk.trigger(leg, px, held, why, replaces_oid=replaces, taken_cloids=taken)
             actions.append(order)
             after_cloid = order.cloid
         reason = f"another {leg} stands for it"

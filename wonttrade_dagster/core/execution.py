@@ -1,0 +1,328 @@
+"""ExecutionService: carries a plan out on a venue and reads back what it holds now.
+
+Belongs here: when an order may go out, what must be true before the next one does, and what is reported.
+Does not belong here: which orders are wanted (``core.reconcile``), how they travel (the ``Venue`` port), when
+the account is read again (``core.read_back``).
+
+The money rules it keeps: an order is written down before it is sent; the venue is asked by client order id
+first, and a failed question is never proof of absence; only a fresh decision increases exposure; protection
+is sized to what is really held and counts once it is seen among the open orders; the old protection goes
+only after that; a flip opens only after the account was seen flat.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    Action,
+    ActionResult,
+    ActionStatus,
+    AssetSpec,
+    CancelOrder,
+    ExecutionPlan,
+    ExecutionReport,
+    ExecutionRules,
+    Fill,
+    Leg,
+    OrderPurpose,
+    PlaceOrder,
+    SetLeverage,
+)
+from wonttrade_dagster.core.order_desk import OrderDesk
+from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Venue
+from wonttrade_dagster.core.precision import wire
+from wonttrade_dagster.core.protection import is_crossed
+from wonttrade_dagster.core.read_back import Exposure, ReadBack
+
+FILL_CLOCK_TOLERANCE_MS = 60_000
+"""Fills are asked for from this long before the first order: the venue's clock is not ours."""
+MAX_ATTEMPTS = 4
+"""Protection orders of one leg and cycle: an id that is used up (rejected, cancelled) is not sent again."""
+_STANDING = frozenset({ActionStatus.RESTING, ActionStatus.WAITING})
+_MAY_STAND = _STANDING | {ActionStatus.UNKNOWN}
+_MAY_HAVE_FILLED = frozenset({ActionStatus.FILLED, ActionStatus.UNKNOWN})
+
+
+class ExecutionService(Executor):
+    """The ``Executor`` on a venue; keeps no state between two plans.
+
+    Args:
+        venue: the account that is traded.
+        audit: the journal; an intent is written there before its order is sent.
+        clock: measures freshness and unprotected seconds.
+        rules: freshness, slippage and what to do with a crossed stop.
+        assets: the venue's perpetuals by symbol.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        audit: AuditSink,
+        clock: Clock,
+        rules: ExecutionRules,
+        assets: Mapping[str, AssetSpec],
+    ) -> None:
+        self._venue = venue
+        self._audit = audit
+        self._clock = clock
+        self._rules = rules
+        self._assets = assets
+
+    def account(self) -> AccountSnapshot:
+        """The account now. Raises ``VenueError``."""
+        return self._venue.account()
+
+    def execute(self, plan: ExecutionPlan) -> ExecutionReport:
+        """Carry out the plan in its order, confirm the protection, read back. Never raises ``VenueError``."""
+        read_back = ReadBack(self._venue, self._clock, plan.account)
+        run = _Run(self._venue, self._audit, self._clock, self._rules, self._assets, plan, read_back)
+        return run.carry_out()
+
+
+@dataclass(slots=True)
+class _Run:
+    """The execution of one plan."""
+
+    venue: Venue
+    audit: AuditSink
+    clock: Clock
+    rules: ExecutionRules
+    assets: Mapping[str, AssetSpec]
+    plan: ExecutionPlan
+    read_back: ReadBack
+    results: list[ActionResult] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+    sent: dict[str, ActionResult] = field(default_factory=dict)
+    """By the client order id in the plan; the result names the order as it was really sent."""
+    found: set[str] = field(default_factory=set)
+    """Orders that an earlier run of this cycle had sent already."""
+    expected: dict[str, Decimal] = field(default_factory=dict)
+    """Signed sizes that the answers so far promise."""
+    blocked: dict[str, str] = field(default_factory=dict)
+
+    def carry_out(self) -> ExecutionReport:
+        started_ms = self.clock.now_ms()
+        for action in self.plan.actions:
+            self._do(action)
+        self._confirm_stops()
+        is_fresh = self.read_back.is_fresh()
+        return ExecutionReport(
+            cycle_ms=self.plan.cycle_ms,
+            results=tuple(self.results),
+            fills=self._fills(started_ms - FILL_CLOCK_TOLERANCE_MS),
+            account=self.read_back.account if is_fresh else None,
+            unprotected_seconds=self.read_back.unprotected_seconds(),
+            alerts=tuple(self.alerts),
+        )
+
+    def _do(self, action: Action) -> None:
+        if isinstance(action, CancelOrder):
+            self.results.append(self._cancel(action))
+        elif isinstance(action, SetLeverage):
+            self.results.append(self._set_leverage(action))
+        elif action.leg is None:
+            self.results.append(self._trade(action))
+        else:
+            self._protect(action, action.leg)
+
+    # --- entries, reductions, closes ---------------------------------------------------------------
+
+    def _trade(self, order: PlaceOrder) -> ActionResult:
+        hindrance = self._hindrance(order) if order.purpose.increases_exposure else ""
+        if hindrance:
+            return ActionResult(order, ActionStatus.SKIPPED, hindrance)
+        held_before = self.expected.get(order.symbol, self.read_back.size_base(order.symbol))
+        result = self._send_once(order)
+        if order.cloid not in self.found:
+            signed = result.filled_base if order.is_buy else -result.filled_base
+            self.expected[order.symbol] = held_before + signed
+        if order.purpose.increases_exposure and result.status in _MAY_HAVE_FILLED:
+            since_ms = result.answered_at_ms or self.clock.now_ms()
+            self.read_back.exposures.setdefault(order.symbol, Exposure(since_ms))
+        return result
+
+    def _hindrance(self, order: PlaceOrder) -> str:
+        """Why an order that increases exposure must not go out now, or ""."""
+        if order.symbol in self.blocked:
+            return f"not sent: {self.blocked[order.symbol]}"
+        if self._is_flip(order.symbol) and not self._is_flat(order.symbol):
+            return "not sent: the account was not seen flat after the close of the other side"
+        age_ms = self.clock.now_ms() - self.plan.cycle_ms
+        if age_ms > self.rules.max_decision_age_ms:
+            return f"stale_decision: {age_ms} ms old, {self.rules.max_decision_age_ms} ms are allowed"
+        return ""
+
+    def _is_flip(self, symbol: str) -> bool:
+        orders = (action for action in self.plan.actions if isinstance(action, PlaceOrder))
+        return any(order.symbol == symbol and order.purpose is OrderPurpose.CLOSE for order in orders)
+
+    def _is_flat(self, symbol: str) -> bool:
+        return self.read_back.holds(symbol, Decimal(0), patient=self.expected.get(symbol) == 0)
+
+    def _set_leverage(self, change: SetLeverage) -> ActionResult:
+        self.read_back.has_changed = True
+        try:
+            result = self.venue.set_leverage(change)
+        except VenueError as error:
+            result = ActionResult(change, ActionStatus.UNKNOWN, str(error))
+        if result.status is not ActionStatus.DONE:
+            self.blocked[change.symbol] = f"leverage {change.leverage}x was not set ({result.message})"
+        return result
+
+    # --- protection --------------------------------------------------------------------------------
+
+    def _protect(self, order: PlaceOrder, leg: Leg) -> None:
+        held = self._held(order)
+        if held == 0 or order.is_buy != (held < 0):
+            self.results.append(ActionResult(order, ActionStatus.SKIPPED, "no position of that side is held"))
+            return
+        sized = order if order.size_base == abs(held) else replace(order, size_base=abs(held))
+        if self._stands_already(sized):
+            self.results.append(ActionResult(sized, ActionStatus.SKIPPED, "the same protection stands"))
+            return
+        result = self._send_once(sized)
+        self.results.append(result)
+        if leg is Leg.STOP_LOSS:
+            self._watch_stop(self._sent_cloid(order.cloid), order)
+        if result.status is ActionStatus.ERROR:
+            self._on_rejected(sized, result.message, held)
+
+    def _held(self, order: PlaceOrder) -> Decimal:
+        """Signed size that protection must cover: what is really held, else what the answers promise."""
+        believed = self.expected.get(order.symbol, self.read_back.size_base(order.symbol))
+        self.read_back.holds(order.symbol, believed, patient=order.symbol in self.expected)
+        if self.read_back.has_traded:
+            # The account cannot be read. Reduce-only protection of the planned size cannot do harm.
+            return -order.size_base if order.is_buy else order.size_base
+        return self.read_back.size_base(order.symbol) or believed
+
+    def _stands_already(self, order: PlaceOrder) -> bool:
+        """The old one still fits: an increase that was meant to resize it has not filled."""
+        old = self.read_back.order(order.replaces_oid)
+        return old is not None and (old.trigger_px, old.size_base) == (order.trigger_px, order.size_base)
+
+    def _sent_cloid(self, planned_cloid: str) -> str:
+        """The id under which a planned order went out."""
+        action = self.sent[planned_cloid].action
+        return action.cloid if isinstance(action, PlaceOrder) else planned_cloid
+
+    def _watch_stop(self, cloid: str, order: PlaceOrder) -> None:
+        exposures = self.read_back.exposures
+        if order.symbol not in exposures:
+            if order.replaces_oid is not None:
+                return  # a moved stop: the old one stands until this one does
+            account = self.plan.account
+            exposures[order.symbol] = Exposure(account.taken_at_ms if account else self.clock.now_ms())
+        exposures[order.symbol].stop_cloid = cloid
+
+    def _on_rejected(self, order: PlaceOrder, message: str, held: Decimal) -> None:
+        name = order.purpose.value.replace("_", "-").upper()
+        self.alerts.append(f"THE {name} FOR {wire(abs(held))} {order.symbol} DOES NOT STAND: {message}")
+        if order.purpose is OrderPurpose.STOP_LOSS and self.rules.crossed_stop == "close":
+            self._close_if_crossed(order)
+
+    def _close_if_crossed(self, stop: PlaceOrder) -> None:
+        """A stop that the price has passed cannot rest: it becomes the close that it would have been."""
+        account = self.read_back.read()
+        mark = account.mark_px(stop.symbol) if account else None
+        if account is None or mark is None or stop.trigger_px is None:
+            return
+        held = account.size_base(stop.symbol)
+        if held and is_crossed(Leg.STOP_LOSS, stop.trigger_px, mark, is_long=held > 0):
+            reason = f"its stop at {wire(stop.trigger_px)} was crossed before it could rest"
+            desk = self._desk(stop.symbol)
+            close = desk.marketable(OrderPurpose.CLOSE, -held, mark, reason, attempt=1)
+            self.results.append(self._trade(close))
+
+    # --- cancels -----------------------------------------------------------------------------------
+
+    def _cancel(self, cancel: CancelOrder) -> ActionResult:
+        if cancel.after_cloid is not None and not self._has_come_true(cancel.after_cloid):
+            return ActionResult(cancel, ActionStatus.SKIPPED, "kept: what it waits for is not confirmed")
+        self.read_back.has_changed = True
+        try:
+            return self.venue.cancel(cancel)
+        except VenueError as error:
+            return ActionResult(cancel, ActionStatus.UNKNOWN, str(error))
+
+    def _has_come_true(self, planned_cloid: str) -> bool:
+        """A protection order is standing, or a close has left the account flat: both as read back."""
+        result = self.sent.get(planned_cloid)
+        if result is None or not isinstance(result.action, PlaceOrder):
+            return False
+        if result.action.leg is None:
+            return self._is_flat(result.action.symbol)
+        return result.status in _MAY_STAND and self.read_back.is_standing(result.action.cloid)
+
+    # --- sending -----------------------------------------------------------------------------------
+
+    def _send_once(self, order: PlaceOrder) -> ActionResult:
+        """Send it unless the venue knows it; protection whose id is used up goes out under the next one."""
+        candidate = order
+        result = self._find_or_send(candidate)
+        for attempt in range(1, MAX_ATTEMPTS if order.leg else 1):
+            if candidate.cloid not in self.found or result.status in _MAY_STAND:
+                break
+            candidate = replace(order, cloid=self._desk(order.symbol).cloid(order.purpose, attempt))
+            result = self._find_or_send(candidate)
+        self.sent[order.cloid] = result
+        return result
+
+    def _find_or_send(self, order: PlaceOrder) -> ActionResult:
+        try:
+            known = self.venue.find(order.cloid)
+        except VenueError as error:
+            message = f"not sent: the venue could not be asked whether it knows this order ({error})"
+            return ActionResult(order, ActionStatus.UNKNOWN, message)
+        if known is not None:
+            self.found.add(order.cloid)
+            return replace(known, action=order, message=f"sent before in this cycle; {known.message}")
+        return self._journal_and_send(order)
+
+    def _journal_and_send(self, order: PlaceOrder) -> ActionResult:
+        try:
+            self.audit.intent(self.plan.cycle_ms, order)
+        except StorageError as error:
+            if order.purpose.increases_exposure:
+                return ActionResult(order, ActionStatus.ERROR, f"not sent: the journal failed ({error})")
+            # Less risk is never refused: its id alone tells a later run what was sent.
+            self.alerts.append(f"THE JOURNAL DID NOT TAKE THE {order.purpose} OF {order.symbol}: {error}")
+        self.read_back.has_changed = True
+        self.read_back.has_traded |= order.leg is None
+        try:
+            return self.venue.place(order)
+        except VenueError as error:
+            return ActionResult(order, ActionStatus.UNKNOWN, str(error))
+
+    def _desk(self, symbol: str) -> OrderDesk:
+        return OrderDesk(self.assets[symbol], self.plan.cycle_ms, self.rules)
+
+    # --- the report --------------------------------------------------------------------------------
+
+    def _confirm_stops(self) -> None:
+        stops = {e.stop_cloid for e in self.read_back.exposures.values() if e.confirmed_ms is None}
+        hopeful = any(r.status in _MAY_STAND for r in self.sent.values() if _cloid(r) in stops)
+        self.read_back.await_confirmations(patient=hopeful)
+        for symbol in self.read_back.unconfirmed():
+            held = wire(abs(self.read_back.size_base(symbol)))
+            self.alerts.append(f"{held} {symbol} STANDS WITHOUT A CONFIRMED STOP-LOSS")
+
+    def _fills(self, since_ms: int) -> tuple[Fill, ...]:
+        """Fills of this plan's orders; when they cannot be read an alert says so."""
+        sent = self.sent.values()
+        if not any(r.filled_base or r.status is ActionStatus.UNKNOWN for r in sent):
+            return ()
+        cloids, oids = {_cloid(r) for r in sent}, {r.oid for r in sent}
+        try:
+            fills = self.venue.fills(since_ms)
+        except VenueError as error:
+            self.alerts.append(f"THE FILLS OF THIS CYCLE COULD NOT BE READ: {error}")
+            return ()
+        return tuple(f for f in fills if f.oid in oids or (f.cloid is not None and f.cloid in cloids))
+
+
+def _cloid(result: ActionResult) -> str | None:
+    return result.action.cloid if isinstance(result.action, PlaceOrder) else None
