@@ -1,0 +1,270 @@
+"""The ``llm_contexts`` stage: snapshots in, the two messages for the model out.
+
+Belongs here: the template, the typed facts it sees, the JSON block, the hash of the prompt.
+Does not belong here: reading the template from disk (``adapters.prompts``), the wording (``prompts/``).
+
+Rendering is pure: the same inputs give the same bytes, and a name the template gets wrong is an error.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import jinja2
+
+from wonttrade_dagster.core.alerts import protection_alerts
+from wonttrade_dagster.core.decision import allowed_leverage
+from wonttrade_dagster.core.errors import ConfigurationError
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    ExecutionRules,
+    IndicatorSnapshot,
+    MarketSnapshot,
+    PerformanceSoFar,
+    PriorDecision,
+    Prompt,
+    RiskLimits,
+    SymbolIndicators,
+    SymbolMarket,
+)
+from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
+from wonttrade_dagster.core.prompt_account import (
+    AccountFacts,
+    PriorFacts,
+    RefusalFacts,
+    account_facts,
+    prior_facts,
+    refusal_facts,
+)
+from wonttrade_dagster.core.prompt_market import SymbolFacts, symbol_facts, window_data
+from wonttrade_dagster.core.prompt_text import cycle_name, quoted, usd, utc
+
+_ALERT_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """A versioned prompt directory as text.
+
+    Attributes:
+        name: as configured in ``llm.prompt``, e.g. ``trader/v1``.
+        system_source: Jinja2 source of the system message; sees ``RuleFacts`` as ``rules``.
+        user_source: Jinja2 source of the user message; sees ``PromptFacts`` as ``facts``.
+        schema: strict JSON schema of the reply.
+        template_sha256: of both sources.
+        schema_sha256: of the schema's text.
+    """
+
+    name: str
+    system_source: str
+    user_source: str
+    schema: Mapping[str, Any]
+    template_sha256: str
+    schema_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContextInputs:
+    """Everything a prompt is made of; ``alerts`` are sentences of the cycle before."""
+
+    cycle_ms: int
+    market: MarketSnapshot
+    indicators: IndicatorSnapshot
+    account: AccountSnapshot
+    performance: PerformanceSoFar
+    prior: PriorDecision
+    alerts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFacts:
+    """The rules that bind every answer, in words."""
+
+    symbols: tuple[str, ...]
+    cycle_minutes: int
+    max_position_usd: str
+    max_gross_exposure_usd: str
+    max_leverage: int
+    taker_fee_bps: str
+    slippage_bps: str
+    min_value_usd: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFacts:
+    """What the user message may say; every text in it is already safe to print."""
+
+    cycle: str
+    time: str
+    minutes_since_start: int
+    invocation: int
+    alerts: tuple[str, ...]
+    rules: RuleFacts
+    symbols: tuple[SymbolFacts, ...]
+    account: AccountFacts
+    prior: PriorFacts | None
+    refusal: RefusalFacts | None
+    data_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    system: jinja2.Template
+    user: jinja2.Template
+
+
+def _compile(template: PromptTemplate) -> _Compiled:
+    # Markdown, not HTML: nothing to escape. Foreign text is made harmless before it gets here (`quoted`).
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 (see above)
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    try:
+        system, user = (environment.from_string(s) for s in (template.system_source, template.user_source))
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigurationError(f"prompt {template.name}, line {error.lineno}: {error.message}") from error
+    return _Compiled(system, user)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextBuilder:
+    """Builds prompts from one template, compiled once.
+
+    Attributes:
+        template: the prompt directory.
+        limits: the limits a decision is judged by, told to the model.
+        rules: fee and slippage allowance, told to the model.
+        cycle_minutes: the cadence.
+    """
+
+    template: PromptTemplate
+    limits: RiskLimits
+    rules: ExecutionRules
+    cycle_minutes: int
+    _compiled: _Compiled = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_compiled", _compile(self.template))
+
+    def build(self, inputs: ContextInputs) -> Prompt:
+        """The two messages.
+
+        Raises:
+            ConfigurationError: the template names something that does not exist.
+        """
+        facts = self._facts(inputs)
+        try:
+            system = self._compiled.system.render(rules=facts.rules)
+            user = self._compiled.user.render(facts=facts)
+        except jinja2.TemplateError as error:
+            raise ConfigurationError(f"prompt {self.template.name}: {error.message}") from error
+        return Prompt(
+            system=system,
+            user=user,
+            template=self.template.name,
+            template_sha256=self.template.template_sha256,
+            schema_sha256=self.template.schema_sha256,
+            prompt_sha256=hashlib.sha256(f"{system}\0{user}".encode()).hexdigest(),
+        )
+
+    def _facts(self, inputs: ContextInputs) -> PromptFacts:
+        market, account = inputs.market, inputs.account
+        symbols = tuple(symbol_facts(m, inputs.indicators.of(m.symbol), self.limits) for m in market.markets)
+        passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
+        return PromptFacts(
+            cycle=cycle_name(inputs.cycle_ms),
+            time=utc(inputs.cycle_ms).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            minutes_since_start=(inputs.cycle_ms - inputs.performance.started_at_ms) // 60_000,
+            invocation=inputs.performance.invocations,
+            alerts=tuple(dict.fromkeys((*protection_alerts(account), *passed))),
+            rules=self._rule_facts(market),
+            symbols=symbols,
+            account=account_facts(account, inputs.performance, market),
+            prior=prior_facts(inputs.prior, account, market),
+            refusal=refusal_facts(inputs.prior),
+            data_json=data_block(inputs, self.limits),
+        )
+
+    def _rule_facts(self, market: MarketSnapshot) -> RuleFacts:
+        return RuleFacts(
+            symbols=tuple(m.symbol for m in market.markets),
+            cycle_minutes=self.cycle_minutes,
+            max_position_usd=usd(self.limits.max_position_usd),
+            max_gross_exposure_usd=usd(self.limits.max_gross_exposure_usd),
+            max_leverage=self.limits.max_leverage,
+            taker_fee_bps=wire(self.rules.taker_fee_bps),
+            slippage_bps=wire(self.rules.slippage_bps),
+            min_value_usd=wire(MIN_ORDER_VALUE_USD),
+        )
+
+
+# --- the JSON block --------------------------------------------------------------------------------
+
+
+def data_block(inputs: ContextInputs, limits: RiskLimits) -> str:
+    """The facts as one line of JSON: numbers, symbols and the cycle's name only, no foreign text at all."""
+    symbols = {
+        m.symbol: _symbol_data(m, inputs.indicators.of(m.symbol), inputs.account, limits)
+        for m in inputs.market.markets
+    }
+    body = {
+        "cycle": cycle_name(inputs.cycle_ms),
+        "symbols": symbols,
+        "account": {
+            "value_usd": _number(inputs.account.account_value_usd),
+            "free_margin_usd": _number(inputs.account.free_margin_usd),
+        },
+        "limits": {
+            "max_position_usd": _number(limits.max_position_usd),
+            "max_gross_exposure_usd": _number(limits.max_gross_exposure_usd),
+            "max_leverage": limits.max_leverage,
+        },
+        "prior": _prior_data(inputs.prior),
+    }
+    return json.dumps(body, separators=(",", ":"), allow_nan=False)
+
+
+def _symbol_data(
+    market: SymbolMarket, indicators: SymbolIndicators, account: AccountSnapshot, limits: RiskLimits
+) -> dict[str, Any]:
+    asset, price = market.asset, market.reference_px
+    return {
+        "price": _number(price),
+        "mark": _number(market.mark_px),
+        "tick": _number(tick_px(price, asset.size_decimals)),
+        "lot": _number(lot_base(asset.size_decimals)),
+        "size_decimals": asset.size_decimals,
+        "min_value_usd": _number(MIN_ORDER_VALUE_USD),
+        "max_leverage": allowed_leverage(asset, limits.max_position_usd, limits),
+        "position": _number(account.size_base(market.symbol)),
+        "intraday": window_data(indicators.intraday, market),
+        "long_term": window_data(indicators.long_term, market),
+    }
+
+
+def _prior_data(prior: PriorDecision) -> dict[str, Any] | None:
+    if prior.decision is None:
+        return None
+    targets = [
+        {
+            "symbol": target.symbol,
+            "target_size": _number(target.target_size),
+            "stop_loss": _number(target.stop_loss),
+            "take_profit": _number(target.take_profit),
+        }
+        for target in prior.decision.targets
+    ]
+    return {"targets": targets}
+
+
+def _number(value: Decimal | None) -> float | int | None:
+    # 15 digits survive the float: more than any tick or lot has.
+    if value is None:
+        return None
+    return int(value) if value == value.to_integral_value() else float(value)

@@ -1,0 +1,343 @@
+"""The judgement of a model's reply: text in, ``Decision`` or ``Refusal`` out.
+
+Belongs here: which replies are applied, the names of the rules, bringing sizes and prices onto the grid.
+Does not belong here: JSON's own rules and the reply's shape (``core.reply``), the model call.
+
+A reply is taken whole or refused whole. Every violation is collected; nothing is clipped or salvaged.
+Rules in ``docs/prompt.md``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    AssetSpec,
+    Decision,
+    MarketSnapshot,
+    PriorDecision,
+    PriorPlan,
+    Refusal,
+    RiskLimits,
+    SymbolMarket,
+    TargetPosition,
+    Violation,
+)
+from wonttrade_dagster.core.precision import PriceRounding, floor_size, is_below_minimum, round_price, wire
+from wonttrade_dagster.core.reply import Reply, TargetReply, parse_reply
+
+_ZERO = Decimal(0)
+_MAX_DETAIL_CHARS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementInputs:
+    """Everything a reply is measured against; the market's symbols are the tracked ones."""
+
+    market: MarketSnapshot
+    account: AccountSnapshot
+    prior: PriorDecision
+    limits: RiskLimits
+
+
+def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
+    """Take a reply whole or refuse it whole.
+
+    Args:
+        text: the raw reply, untrusted.
+        inputs: the snapshots of the same cycle.
+
+    Returns:
+        A ``Decision`` with one target per tracked symbol in the configured order, sizes toward zero on the
+        lot grid and prices on the tick grid; or a ``Refusal`` with every violation found.
+    """
+    reply = parse_reply(text)
+    if isinstance(reply, Refusal):
+        return reply
+    by_symbol, violations = _by_symbol(reply.targets, inputs.market)
+    gridded = {name: _on_grid(entry.target, inputs) for name, entry in by_symbol.items()}
+    for name, entry in by_symbol.items():
+        violations.extend(_judge_target(entry, gridded[name], inputs))
+    violations.extend(_judge_prior_plan(reply, gridded, inputs))
+    violations.extend(_judge_portfolio(gridded, inputs))
+    if violations:
+        return refusal_of(violations)
+    return _decision(reply, gridded, inputs.market)
+
+
+def refusal_of(violations: Iterable[Violation]) -> Refusal:
+    """The refusal of a well-formed reply that breaks rules."""
+    found = tuple(violations)
+    sentences = "; ".join(f"{v.rule} at {v.path}: {v.detail}" for v in found)
+    detail = f"{len(found)} violation{'s' if len(found) > 1 else ''}: {sentences}"
+    return Refusal("violations", _shortened(detail, _MAX_DETAIL_CHARS), found)
+
+
+def allowed_leverage(asset: AssetSpec, notional_usd: Decimal, limits: RiskLimits) -> int:
+    """The highest leverage for a position of that value: the venue's margin tier or the configured limit."""
+    tiers = [t.max_leverage for t in asset.margin_tiers if t.lower_bound_usd <= notional_usd]
+    return min(limits.max_leverage, asset.max_leverage, *tiers[-1:])
+
+
+# --- one target ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: str
+    target: TargetReply
+
+
+@dataclass(frozen=True, slots=True)
+class _Gridded:
+    """A target on the venue's grid; a price that cannot be a price stays None."""
+
+    size: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    market: SymbolMarket
+    held: Decimal
+
+    @property
+    def notional_usd(self) -> Decimal:
+        return abs(self.size) * self.market.reference_px
+
+    @property
+    def side(self) -> int:
+        return (self.size > 0) - (self.size < 0)
+
+    @property
+    def increases_exposure(self) -> bool:
+        return abs(self.size) > abs(self.held) or self.size * self.held < 0
+
+
+def _by_symbol(
+    targets: list[TargetReply], market: MarketSnapshot
+) -> tuple[dict[str, _Entry], list[Violation]]:
+    tracked = [m.symbol for m in market.markets]
+    found: dict[str, _Entry] = {}
+    violations: list[Violation] = []
+    for index, target in enumerate(targets):
+        path = f"targets[{index}]"
+        if target.symbol not in tracked:
+            detail = f"{_quoted(target.symbol)} is not tracked"
+            violations.append(Violation("unknown_symbol", f"{path}.symbol", detail))
+        elif target.symbol in found:
+            violations.append(
+                Violation("duplicate_symbol", f"{path}.symbol", f"{target.symbol} appears twice")
+            )
+        else:
+            found[target.symbol] = _Entry(path, target)
+    missing = [name for name in tracked if name not in found]
+    violations.extend(Violation("missing_symbol", "targets", f"{name} has no target") for name in missing)
+    return found, violations
+
+
+def _price_on_grid(px: Decimal | None, size_decimals: int) -> Decimal | None:
+    if px is None or px <= 0:
+        return None
+    return round_price(px, size_decimals, PriceRounding.NEAREST)
+
+
+def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
+    market = inputs.market.market(target.symbol)
+    decimals = market.asset.size_decimals
+    return _Gridded(
+        floor_size(target.target_size, decimals) + _ZERO,  # + 0 turns -0 into 0
+        _price_on_grid(target.stop_loss, decimals),
+        _price_on_grid(target.take_profit, decimals),
+        market,
+        inputs.account.size_base(target.symbol),
+    )
+
+
+def _judge_target(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> Iterator[Violation]:
+    target = entry.target
+    if not 0 <= target.confidence <= 1:
+        yield Violation(
+            "confidence_out_of_range",
+            f"{entry.path}.confidence",
+            f"{wire(target.confidence)} is not between 0 and 1",
+        )
+    if target.target_size == 0:
+        yield from _judge_flat(entry)
+        return
+    yield from _judge_size(entry, gridded)
+    yield from _judge_protection(entry, gridded, inputs)
+    yield from _judge_limits(entry, gridded, inputs.limits)
+
+
+def _judge_flat(entry: _Entry) -> Iterator[Violation]:
+    for name in ("stop_loss", "take_profit"):
+        if getattr(entry.target, name) is not None:
+            detail = f"{entry.target.symbol} is to be flat: {name} must be null"
+            yield Violation("protection_on_flat", f"{entry.path}.{name}", detail)
+    if entry.target.margin:
+        detail = f"{entry.target.symbol} is to be flat: margin must be null"
+        yield Violation("margin_on_flat", f"{entry.path}.margin", detail)
+
+
+def _judge_size(entry: _Entry, gridded: _Gridded) -> Iterator[Violation]:
+    path, asset = f"{entry.path}.target_size", gridded.market.asset
+    if gridded.size == 0:
+        detail = f"{wire(entry.target.target_size)} is less than one lot of {asset.symbol}"
+        yield Violation("size_below_lot", path, detail)
+    # A holding that is kept as it is needs no order, so the venue's minimum does not bind it.
+    elif gridded.size != gridded.held and is_below_minimum(gridded.size, gridded.market.reference_px):
+        detail = f"{wire(gridded.size)} {asset.symbol} is worth less than the venue's minimum of 10 USD"
+        yield Violation("below_minimum_value", path, detail)
+    if asset.is_delisted and gridded.increases_exposure:
+        yield Violation("symbol_delisted", path, f"{asset.symbol} is delisted: it can only be reduced")
+
+
+def _judge_protection(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> Iterator[Violation]:
+    for name, px, toward in (
+        ("stop_loss", gridded.stop_loss, -1),
+        ("take_profit", gridded.take_profit, 1),
+    ):
+        path = f"{entry.path}.{name}"
+        if getattr(entry.target, name) is None:
+            yield Violation(f"missing_{name}", path, f"{entry.target.symbol} is not flat and has no {name}")
+        elif px is None:
+            yield Violation("price_not_positive", path, f"{name} must be above 0")
+        elif (px - gridded.market.reference_px) * toward * gridded.side <= 0:
+            yield Violation(f"{name}_wrong_side", path, _wrong_side(name, px, gridded))
+    yield from _judge_liquidation(entry, gridded, inputs.account)
+
+
+def _wrong_side(name: str, px: Decimal, gridded: _Gridded) -> str:
+    side = "long" if gridded.side > 0 else "short"
+    should = "below" if (name == "stop_loss") == (gridded.side > 0) else "above"
+    return f"{name} {wire(px)} of a {side} must be {should} the price {wire(gridded.market.reference_px)}"
+
+
+def _judge_liquidation(entry: _Entry, gridded: _Gridded, account: AccountSnapshot) -> Iterator[Violation]:
+    position = account.position(entry.target.symbol)
+    stop = gridded.stop_loss
+    if position is None or position.liquidation_px is None or stop is None:
+        return
+    if gridded.held * gridded.size > 0 and (stop - position.liquidation_px) * gridded.side <= 0:
+        detail = f"stop_loss {wire(stop)} lies beyond the liquidation price {wire(position.liquidation_px)}"
+        yield Violation("stop_beyond_liquidation", f"{entry.path}.stop_loss", detail)
+
+
+# --- limits ----------------------------------------------------------------------------------------
+
+
+def _judge_limits(entry: _Entry, gridded: _Gridded, limits: RiskLimits) -> Iterator[Violation]:
+    notional, symbol = gridded.notional_usd, entry.target.symbol
+    if notional > limits.max_position_usd:
+        detail = f"{symbol} would be worth {_usd(notional)}, the limit is {_usd(limits.max_position_usd)}"
+        yield Violation("position_limit", f"{entry.path}.target_size", detail)
+    margin, path = entry.target.margin, f"{entry.path}.margin"
+    if margin is None:
+        return
+    if margin <= 0:
+        yield Violation("margin_not_positive", path, "margin must be above 0, or null")
+        return
+    leverage = _leverage(notional, margin)
+    allowed = allowed_leverage(gridded.market.asset, notional, limits)
+    if leverage > allowed:
+        detail = f"{symbol}: {_usd(notional)} on {_usd(margin)} is leverage {leverage}, allowed is {allowed}"
+        yield Violation("leverage_limit", path, detail)
+
+
+def _leverage(notional_usd: Decimal, margin_usd: Decimal) -> int:
+    return max(int((notional_usd / margin_usd).to_integral_value(ROUND_CEILING)), 1)
+
+
+def _judge_portfolio(gridded: Mapping[str, _Gridded], inputs: JudgementInputs) -> Iterator[Violation]:
+    limits = inputs.limits
+    gross = sum((g.notional_usd for g in gridded.values()), _ZERO)
+    if gross > limits.max_gross_exposure_usd:
+        detail = f"targets add up to {_usd(gross)}, the limit is {_usd(limits.max_gross_exposure_usd)}"
+        yield Violation("gross_exposure_limit", "targets", detail)
+    # Keeping or reducing needs no new margin, however little there is left.
+    if not any(g.increases_exposure for g in gridded.values()):
+        return
+    needed = sum(
+        (g.notional_usd / allowed_leverage(g.market.asset, g.notional_usd, limits) for g in gridded.values()),
+        _ZERO,
+    )
+    available = inputs.account.free_margin_usd + inputs.account.margin_used_usd
+    if needed > available:
+        detail = f"targets need {_usd(needed)} of margin at the allowed leverage, there is {_usd(available)}"
+        yield Violation("buying_power", "targets", detail)
+
+
+# --- the prior plan --------------------------------------------------------------------------------
+
+
+def _judge_prior_plan(
+    reply: Reply, gridded: Mapping[str, _Gridded], inputs: JudgementInputs
+) -> Iterator[Violation]:
+    plan, prior = PriorPlan(reply.prior_plan), inputs.prior.decision
+    if prior is None and plan is not PriorPlan.NONE:
+        detail = f"there is no prior plan that could be {plan.value}: it must be none"
+        yield Violation("prior_plan_without_prior", "prior_plan", detail)
+    if prior is not None and plan is PriorPlan.NONE:
+        yield Violation("prior_plan_ignored", "prior_plan", "a prior plan stands: say kept or replaced")
+    reason_given = bool((reply.replaced_because or "").strip())
+    if reason_given != (plan is PriorPlan.REPLACED):
+        rule = "replaced_because_unexpected" if reason_given else "replaced_because_missing"
+        detail = "replaced_because is given exactly when prior_plan is replaced"
+        yield Violation(rule, "replaced_because", detail)
+    if prior is not None and plan is PriorPlan.KEPT:
+        yield from _judge_kept(gridded, prior)
+
+
+def _judge_kept(gridded: Mapping[str, _Gridded], prior: Decision) -> Iterator[Violation]:
+    before = {target.symbol: target for target in prior.targets}
+    for name, now in gridded.items():
+        if (now.size, now.stop_loss, now.take_profit) != _prior_on_grid(before.get(name), now.market.asset):
+            detail = f"{name} differs from the last applied target: repeat it, or say replaced"
+            yield Violation("kept_but_changed", "prior_plan", detail)
+
+
+def _prior_on_grid(
+    target: TargetPosition | None, asset: AssetSpec
+) -> tuple[Decimal, Decimal | None, Decimal | None]:
+    # A symbol that was not tracked then was flat then.
+    if target is None:
+        return _ZERO, None, None
+    return (
+        floor_size(target.target_size, asset.size_decimals) + _ZERO,
+        _price_on_grid(target.stop_loss, asset.size_decimals),
+        _price_on_grid(target.take_profit, asset.size_decimals),
+    )
+
+
+# --- the result ------------------------------------------------------------------------------------
+
+
+def _decision(reply: Reply, gridded: Mapping[str, _Gridded], market: MarketSnapshot) -> Decision:
+    replies = {target.symbol: target for target in reply.targets}
+    targets = tuple(_target(replies[m.symbol], gridded[m.symbol]) for m in market.markets)
+    plan = PriorPlan(reply.prior_plan)
+    because = reply.replaced_because if plan is PriorPlan.REPLACED else None
+    return Decision(reply.explanation, reply.invalidation_condition, targets, plan, because)
+
+
+def _target(target: TargetReply, gridded: _Gridded) -> TargetPosition:
+    return TargetPosition(
+        symbol=target.symbol,
+        target_size=gridded.size,
+        stop_loss=gridded.stop_loss,
+        take_profit=gridded.take_profit,
+        confidence=float(target.confidence),
+        rationale=target.rationale,
+        margin_usd=target.margin if gridded.size else None,
+    )
+
+
+def _usd(amount: Decimal) -> str:
+    return f"{amount:.2f} USD"
+
+
+def _quoted(text: str) -> str:
+    return _shortened(ascii(text), 40)
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,214 @@
+"""The account and prior-decision part of a prompt's facts.
+
+Belongs here: positions, standing protection, the prior plan and how price stands to it, in words.
+Does not belong here: the market (``core.prompt_market``).
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    Decision,
+    Fill,
+    Leg,
+    MarketSnapshot,
+    OpenOrder,
+    PerformanceSoFar,
+    Position,
+    PriorDecision,
+    SymbolMarket,
+    TargetPosition,
+)
+from wonttrade_dagster.core.precision import wire
+from wonttrade_dagster.core.prompt_market import price_format
+from wonttrade_dagster.core.prompt_text import ABSENT, cycle_name, percent, quoted, signed, usd
+
+_EXPLANATION_CHARS = 1_200
+_SENTENCE_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionFacts:
+    """One trigger order standing on the venue."""
+
+    leg: str
+    trigger_px: str
+    size: str
+    oid: int
+
+
+@dataclass(frozen=True, slots=True)
+class PositionFacts:
+    """One open position with the protection that stands for it."""
+
+    symbol: str
+    size: str
+    entry: str
+    mark: str
+    liquidation: str
+    pnl_usd: str
+    leverage: int
+    margin_mode: str
+    margin_used_usd: str
+    funding_paid_usd: str
+    protection: tuple[ProtectionFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """Value, margin and performance so far."""
+
+    value_usd: str
+    free_margin_usd: str
+    margin_used_usd: str
+    opening_equity_usd: str
+    return_percent: str
+    sharpe: str
+    fees_usd: str
+    funding_usd: str
+    positions: tuple[PositionFacts, ...]
+    orphans: tuple[ProtectionFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """One prior target and how the price stands to it; ``rationale`` is harmless quoted text."""
+
+    symbol: str
+    size: str
+    stop_loss: str
+    take_profit: str
+    stop_distance: str
+    take_profit_distance: str
+    held: str
+    rationale: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriorFacts:
+    """The last applied decision; its texts are harmless quoted lines."""
+
+    cycle: str
+    explanation: str
+    invalidation_condition: str
+    targets: tuple[TargetFacts, ...]
+    fills: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalFacts:
+    """Why the cycle before this one was not applied."""
+
+    reason: str
+    detail: str
+
+
+def account_facts(
+    account: AccountSnapshot, performance: PerformanceSoFar, market: MarketSnapshot
+) -> AccountFacts:
+    """What the prompt says of the account."""
+    return AccountFacts(
+        value_usd=usd(account.account_value_usd),
+        free_margin_usd=usd(account.free_margin_usd),
+        margin_used_usd=usd(account.margin_used_usd),
+        opening_equity_usd=usd(performance.opening_equity_usd),
+        return_percent=percent(performance.return_fraction),
+        sharpe=ABSENT if performance.sharpe is None else f"{performance.sharpe:.2f}",
+        fees_usd=usd(performance.fees_usd),
+        funding_usd=usd(performance.funding_usd),
+        positions=tuple(_position(p, account, market) for p in account.positions),
+        orphans=tuple(_protection(o) for o in account.open_orders if _is_orphan(o, account)),
+    )
+
+
+def prior_facts(prior: PriorDecision, account: AccountSnapshot, market: MarketSnapshot) -> PriorFacts | None:
+    """The last applied decision, or None before the first one."""
+    decision = prior.decision
+    if decision is None:
+        return None
+    return PriorFacts(
+        cycle=ABSENT if prior.decided_cycle_ms is None else cycle_name(prior.decided_cycle_ms),
+        explanation=quoted(decision.explanation, _EXPLANATION_CHARS),
+        invalidation_condition=quoted(decision.invalidation_condition, _SENTENCE_CHARS),
+        targets=_targets(decision, account, market),
+        fills=tuple(_fill(fill) for fill in prior.fills),
+    )
+
+
+def refusal_facts(prior: PriorDecision) -> RefusalFacts | None:
+    """The refusal of the cycle before this one, or None when it was applied."""
+    refusal = prior.last_refusal
+    return refusal and RefusalFacts(quoted(refusal.reason, 80), quoted(refusal.detail, _SENTENCE_CHARS))
+
+
+def _market_of(market: MarketSnapshot, symbol: str) -> SymbolMarket | None:
+    return next((m for m in market.markets if m.symbol == symbol), None)
+
+
+def _position(position: Position, account: AccountSnapshot, market: MarketSnapshot) -> PositionFacts:
+    symbol_market = _market_of(market, position.symbol)
+    mark = account.mark_px(position.symbol) or (symbol_market and symbol_market.mark_px)
+    return PositionFacts(
+        symbol=position.symbol,
+        size=signed(position.size_base),
+        entry=_px(position.entry_px, symbol_market),
+        mark=_px(mark, symbol_market),
+        liquidation=_px(position.liquidation_px, symbol_market),
+        pnl_usd=usd(position.unrealized_pnl_usd),
+        leverage=position.leverage,
+        margin_mode="cross" if position.is_cross else "isolated",
+        margin_used_usd=usd(position.margin_used_usd),
+        funding_paid_usd=usd(position.funding_since_open_usd),
+        protection=tuple(_protection(o) for o in account.protection(position.symbol)),
+    )
+
+
+def _px(px: Decimal | None, market: SymbolMarket | None) -> str:
+    # A position in a symbol that is not tracked has no tick here: its numbers stand as the venue sent them.
+    if px is None:
+        return ABSENT
+    return wire(px) if market is None else price_format(market).px(px)
+
+
+def _is_orphan(order: OpenOrder, account: AccountSnapshot) -> bool:
+    return order.leg is not None and account.position(order.symbol) is None
+
+
+def _protection(order: OpenOrder) -> ProtectionFacts:
+    leg = (order.leg or Leg.STOP_LOSS).value
+    size = "whole position" if order.is_whole_position else wire(order.size_base)
+    trigger = ABSENT if order.trigger_px is None else wire(order.trigger_px)
+    return ProtectionFacts(f"{order.symbol} {leg}", trigger, size, order.oid)
+
+
+def _targets(decision: Decision, account: AccountSnapshot, market: MarketSnapshot) -> tuple[TargetFacts, ...]:
+    tracked = ((target, _market_of(market, target.symbol)) for target in decision.targets)
+    return tuple(_target(target, m, account) for target, m in tracked if m is not None)
+
+
+def _target(target: TargetPosition, market: SymbolMarket, account: AccountSnapshot) -> TargetFacts:
+    px = market.reference_px
+    return TargetFacts(
+        symbol=target.symbol,
+        size=signed(target.target_size),
+        stop_loss=ABSENT if target.stop_loss is None else wire(target.stop_loss),
+        take_profit=ABSENT if target.take_profit is None else wire(target.take_profit),
+        stop_distance=_distance(px, target.stop_loss, target.target_size < 0),
+        take_profit_distance=_distance(px, target.take_profit, target.target_size > 0),
+        held=signed(account.size_base(target.symbol)),
+        rationale=quoted(target.rationale, _SENTENCE_CHARS),
+    )
+
+
+def _distance(px: Decimal, level: Decimal | None, is_above: bool) -> str:  # noqa: FBT001 (two private callers)
+    """How far the price still has to go to ``level``; ``is_above``: reached from below."""
+    if level is None:
+        return ABSENT
+    if (px >= level) if is_above else (px <= level):
+        return "CROSSED"
+    return f"{percent(float(level / px) - 1.0)} away"
+
+
+def _fill(fill: Fill) -> str:
+    return f"{fill.symbol} {signed(fill.size_base)} at {wire(fill.px)}, fee {usd(fill.fee_usd)} USD"

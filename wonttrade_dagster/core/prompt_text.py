@@ -1,0 +1,122 @@
+"""How numbers and foreign text are written into a prompt.
+
+Belongs here: formats, and making model text harmless where it is quoted.
+Does not belong here: which facts are shown (``core.prompt_facts``).
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import MappingProxyType
+
+from wonttrade_dagster.core.precision import wire
+
+ABSENT = "absent"
+_CUT = " …[cut]"
+
+
+def _neutral(char: str) -> str:
+    # Whatever becomes a backtick under any Unicode normalisation could close a fence later on.
+    if "`" in unicodedata.normalize("NFKC", char):
+        return "'"
+    if char.isspace():
+        return " "
+    return "" if unicodedata.category(char).startswith("C") else char
+
+
+_ASCII: Mapping[int, str] = MappingProxyType(
+    {code: _neutral(chr(code)) if code not in range(0x20) else " " for code in range(0x80)}
+)
+
+
+def quoted(text: str, limit: int) -> str:
+    """``text`` of a model or a server as one harmless line, to stand inside a fence.
+
+    Line breaks become spaces, control, format and private characters disappear, backticks (and what
+    normalises to one) become apostrophes, ``<|`` (a chat template's token) is broken up, and everything
+    beyond ``limit`` characters is cut.
+    """
+    head = text[:limit]
+    clean = head.translate(_ASCII) if head.isascii() else "".join(map(_neutral_any, head))
+    line = " ".join(clean.replace("<|", "< |").split())
+    return line + _CUT if len(text) > limit else line
+
+
+def _neutral_any(char: str) -> str:
+    return _ASCII[ord(char)] if char.isascii() else _neutral(char)
+
+
+def utc(time_ms: int) -> datetime:
+    """The time as an aware datetime in UTC."""
+    return datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+
+
+def cycle_name(cycle_ms: int) -> str:
+    """The cycle's partition key, e.g. ``2026-11-23-12:03``."""
+    return utc(cycle_ms).strftime("%Y-%m-%d-%H:%M")
+
+
+def usd(amount: Decimal | float) -> str:
+    """An amount in cents."""
+    return f"{amount:.2f}"
+
+
+def signed(size_base: Decimal) -> str:
+    """A signed size, the plus written out."""
+    return ("+" if size_base > 0 else "") + wire(size_base)
+
+
+def percent(fraction: float, decimals: int = 2) -> str:
+    """A signed percentage."""
+    return f"{fraction * 100:+.{decimals}f}%"
+
+
+def decimals_of(step: Decimal) -> int:
+    """Decimals of a tick or lot: 0.001 has 3."""
+    exponent = step.as_tuple().exponent
+    return max(-exponent, 0) if isinstance(exponent, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFormat:
+    """Number formats of one symbol, from its tick at the current price.
+
+    Prices have the tick's decimals; averages one more; differences of prices (MACD, ATR) two more, because
+    they are small beside the price.
+    """
+
+    tick: Decimal
+
+    @property
+    def px_decimals(self) -> int:
+        """Decimals of a price."""
+        return decimals_of(self.tick)
+
+    @property
+    def average_decimals(self) -> int:
+        """Decimals of an EMA."""
+        return self.px_decimals + 1
+
+    @property
+    def difference_decimals(self) -> int:
+        """Decimals of MACD and ATR."""
+        return self.px_decimals + 2
+
+    def px(self, value: Decimal | float | None) -> str:
+        """A price, or ``absent``."""
+        return number(value, self.px_decimals)
+
+
+def number(value: Decimal | float | None, decimals: int) -> str:
+    """A number with that many decimals; ``absent`` for None; never ``-0``."""
+    if value is None:
+        return ABSENT
+    text = f"{value:.{decimals}f}"
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def series(values: Iterable[float | None], decimals: int) -> str:
+    """Values oldest → newest in brackets; ``null`` where an indicator has no value yet."""
+    return "[" + ", ".join("null" if v is None else number(v, decimals) for v in values) + "]"
