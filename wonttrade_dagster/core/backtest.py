@@ -4,7 +4,7 @@ Belongs here: the grid, the order of "let the market move, then decide", and the
 Does not belong here: where history comes from, how orders are simulated, where results are written.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,11 @@ from wonttrade_dagster.core.ports import Ledger
 MINUTE_MS = 60_000
 
 
-def decision_times(from_ms: int, to_ms: int, cycle_minutes: int) -> Iterator[int]:
+def decision_times(from_ms: int, to_ms: int, cycle_minutes: int) -> range:
     """Every decision time of the grid in ``[from_ms, to_ms)``."""
     step_ms = cycle_minutes * MINUTE_MS
     first_ms = -(-from_ms // step_ms) * step_ms
-    return iter(range(first_ms, to_ms, step_ms))
+    return range(first_ms, to_ms, step_ms)
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class MemoryLedger(Ledger):
 def run_backtest(
     parts: CycleParts,
     ledger: MemoryLedger,
-    grid: Iterator[int],
+    grid: Iterable[int],
     advance: Callable[[int], None],
     finished: Callable[[MemoryRecords], None],
 ) -> int:

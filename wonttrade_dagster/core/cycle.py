@@ -27,6 +27,7 @@ from wonttrade_dagster.core.model import (
     IndicatorSnapshot,
     LlmContext,
     MarketSnapshot,
+    PerformanceSoFar,
     Refusal,
     RiskLimits,
     Stage,

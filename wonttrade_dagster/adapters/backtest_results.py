@@ -1,0 +1,185 @@
+"""What a backtest leaves behind: ``backtest-results.ndjson``, one line a cycle, and its DuckDB file.
+
+Belongs here: the line of a cycle, and the rows that the report and DuckDB are made of.
+Does not belong here: the loop, the drawing (``adapters.report``), the simulated exchange.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from wonttrade_dagster.adapters.duckdb_file import connect
+from wonttrade_dagster.adapters.journal import Journal
+from wonttrade_dagster.core.backtest import MemoryRecords
+from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.errors import UsageError
+from wonttrade_dagster.core.model import (
+    CycleReport,
+    Decision,
+    DecisionRecord,
+    ExecutionPlan,
+    ExecutionReport,
+    Fill,
+    PlaceOrder,
+    Refusal,
+    Stage,
+)
+from wonttrade_dagster.core.performance import fills_frame
+
+RESULTS_NAME = "backtest-results.ndjson"
+SUMMARY_NAME = "summary.json"
+DATABASE_NAME = "backtest.duckdb"
+
+EQUITY = {"time_ms": pl.Int64(), "account_value_usd": pl.Float64()}
+LATENCY = {
+    "cycle_ms": pl.Int64(),
+    "latency_ms": pl.Int64(),
+    "prompt_tokens": pl.Int64(),
+    "completion_tokens": pl.Int64(),
+}
+DECISIONS = {
+    "cycle_ms": pl.Int64(),
+    "outcome": pl.String(),
+    "reason": pl.String(),
+    "prior_plan": pl.String(),
+    "explanation": pl.String(),
+}
+
+
+@dataclass(slots=True)
+class BacktestResults:
+    """Writes one backtest's folder while it runs.
+
+    Attributes:
+        folder: everything of this backtest.
+        journal: the results file; one line a cycle, fsynced in batches.
+    """
+
+    folder: Path
+    journal: Journal
+    fills: list[Fill] = field(default_factory=list)
+    purposes: dict[int | str, str] = field(default_factory=dict)
+    equity: list[tuple[int, float]] = field(default_factory=list)
+    latency: list[tuple[int, int, int, int]] = field(default_factory=list)
+    decisions: list[tuple[int, str, str, str, str]] = field(default_factory=list)
+
+    def begin(self, facts: Mapping[str, Any], from_ms: int) -> None:
+        """Write the first line: what this backtest is."""
+        self.journal.append("backtest", from_ms, facts)
+
+    def cycle(self, records: MemoryRecords, events: tuple[Mapping[str, Any], ...]) -> None:
+        """Write the line of a finished cycle, and keep its rows.
+
+        Args:
+            records: every record of the cycle.
+            events: what the market did to the account before it: stops, take-profits, funding, liquidation.
+        """
+        cycle_ms = records.cycle_ms
+        decision: DecisionRecord = records.read(cycle_ms, Stage.DECISIONS)
+        plan: ExecutionPlan = records.read(cycle_ms, Stage.EXECUTION_PLANS)
+        execution: ExecutionReport = records.read(cycle_ms, Stage.EXECUTIONS)
+        report: CycleReport = records.read(cycle_ms, Stage.CYCLE_REPORTS)
+        line = _line(decision, plan, execution, report) | {"events": list(events)}
+        self.journal.append("cycle", cycle_ms, line)
+        self._keep(decision, execution, report)
+
+    def _keep(self, decision: DecisionRecord, execution: ExecutionReport, report: CycleReport) -> None:
+        cycle_ms = report.cycle_ms
+        self.fills.extend(report.fills)
+        for result in execution.results:
+            if isinstance(result.action, PlaceOrder):
+                self.purposes[result.action.cloid] = result.action.purpose.value
+        if report.account_value_usd is not None:
+            self.equity.append((cycle_ms, float(report.account_value_usd)))
+        if decision.reply is not None:
+            usage = decision.reply.usage
+            row = (cycle_ms, decision.reply.latency_ms, usage.prompt_tokens, usage.completion_tokens)
+            self.latency.append(row)
+        outcome = decision.outcome
+        kept = outcome.prior_plan.value if isinstance(outcome, Decision) else ""
+        told = outcome.explanation if isinstance(outcome, Decision) else outcome.detail
+        self.decisions.append((cycle_ms, report.outcome, report.reason, kept, told))
+
+    def frames(self) -> "BacktestFrames":
+        """The rows so far as frames."""
+        return BacktestFrames(
+            equity=pl.DataFrame(self.equity, schema=EQUITY, orient="row"),
+            fills=fills_frame(self.fills, self.purposes),
+            latency=pl.DataFrame(self.latency, schema=LATENCY, orient="row"),
+            decisions=pl.DataFrame(self.decisions, schema=DECISIONS, orient="row"),
+        )
+
+    def store(self, frames: "BacktestFrames", lock_seconds: float) -> Path:
+        """Put the rows into this backtest's own DuckDB file. Raises ``StorageError``."""
+        path = self.folder / DATABASE_NAME
+        with connect(path, lock_seconds) as connection:
+            for name, frame in asdict_frames(frames).items():
+                connection.register("rows", frame.to_arrow())
+                connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM rows")
+                connection.unregister("rows")
+        return path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BacktestFrames:
+    """Rows of a backtest: ``EQUITY``, fills of ``core.performance``, ``LATENCY``, ``DECISIONS``."""
+
+    equity: pl.DataFrame
+    fills: pl.DataFrame
+    latency: pl.DataFrame
+    decisions: pl.DataFrame
+
+
+def asdict_frames(frames: BacktestFrames) -> dict[str, pl.DataFrame]:
+    """Table name to frame."""
+    return {name: getattr(frames, name) for name in ("equity", "fills", "latency", "decisions")}
+
+
+def open_results(folder: Path, *, sync_every: int, secrets: tuple[str, ...]) -> BacktestResults:
+    """A fresh results file in ``folder``.
+
+    An unfinished attempt of the same backtest is moved aside, never overwritten.
+
+    Raises:
+        UsageError: the backtest is finished already.
+    """
+    if (folder / SUMMARY_NAME).exists():
+        raise UsageError(
+            f"backtest {folder.name} is finished: start a new one, or read its report in {folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RESULTS_NAME
+    if path.exists():
+        attempt = len(list(folder.glob(f"{RESULTS_NAME}.attempt-*"))) + 1
+        path.rename(folder / f"{RESULTS_NAME}.attempt-{attempt}")
+    return BacktestResults(folder, Journal(path, sync_every=sync_every, secrets=secrets))
+
+
+def _line(
+    decision: DecisionRecord, plan: ExecutionPlan, execution: ExecutionReport, report: CycleReport
+) -> dict[str, Any]:
+    outcome = decision.outcome
+    is_decision = isinstance(outcome, Decision)
+    return {
+        "outcome": report.outcome,
+        "reason": report.reason,
+        "prior_plan": outcome.prior_plan.value if is_decision else None,
+        "prompt": _plain(decision.prompt) if decision.prompt else None,
+        "reply": _plain(decision.reply) if decision.reply else None,
+        "decision": json.loads(encode(outcome, Decision | Refusal)),
+        "actions": [_plain(action) for action in plan.actions],
+        "results": [(result.status.value, result.message) for result in execution.results],
+        "fills": [_plain(fill) for fill in report.fills],
+        "account_value_usd": str(report.account_value_usd),
+        "positions": [_plain(position) for position in report.positions],
+        "protection": [_plain(order) for order in report.protection],
+        "alerts": list(report.alerts),
+    }
+
+
+def _plain(record: object) -> Any:  # noqa: ANN401 (JSON)
+    return json.loads(encode(record))

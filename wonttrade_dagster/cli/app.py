@@ -1,0 +1,145 @@
+"""The command tree. Commands import what they need when they run: ``--help`` stays fast.
+
+Belongs here: arguments, options, help texts. Does not belong here: what a command does.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from wonttrade_dagster.cli.output import err
+from wonttrade_dagster.core.errors import WontTradeError
+
+app = typer.Typer(
+    name="wonttrade",
+    help="Let a large language model trade Hyperliquid perpetuals, and test it before you do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+history_app = typer.Typer(help="Candles and funding into and out of market.duckdb.", no_args_is_help=True)
+app.add_typer(history_app, name="history")
+
+Config = Annotated[Path, typer.Option("--config", help="The settings file.", show_default=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
+DEFAULT_CONFIG = Path("wonttrade.toml")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
+    try:
+        result = app(list(arguments), standalone_mode=False)
+    except WontTradeError as error:
+        err.print(f"wonttrade: {error}", markup=False, style="red", soft_wrap=True)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError:
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        err.print("wonttrade: interrupted")
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+@app.command()
+def demo(
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", help="Where the demo writes; never shared with anything real.")
+    ] = Path("data/demo"),
+    seed: Annotated[int, typer.Option(help="The same seed walks the same market.")] = 7,
+    json: Json = False,
+) -> None:
+    """Everything once, with nothing but the checkout: no account, no key, no internet.
+
+    Starts a loopback venue and a loopback stand-in for the model, trades two live cycles through the
+    Dagster job, backtests a day, and writes a report.
+    """
+    from wonttrade_dagster.cli.demo import run_demo
+
+    run_demo(data_dir, seed=seed, as_json=json)
+
+
+@app.command()
+def check(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
+    """Preflight: configuration, venue, account, signer, clock and model. Sends no order."""
+    from wonttrade_dagster.cli.check import run_check
+
+    return run_check(config, as_json=json)
+
+
+@app.command()
+def up(
+    config: Config = DEFAULT_CONFIG,
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI on 127.0.0.1.")] = 3000,
+) -> int:
+    """The live system: Dagster's UI and daemon, and the sensor that requests each cycle."""
+    from wonttrade_dagster.cli.up import run_up
+
+    return run_up(config, port)
+
+
+@app.command()
+def backtest(
+    first_day: Annotated[str, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")],
+    last_day: Annotated[str, typer.Option("--to", help="Last UTC day, included.")],
+    model: Annotated[str | None, typer.Option(help="Another model than llm.model.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Another prompt than llm.prompt.")] = None,
+    cycle_minutes: Annotated[int | None, typer.Option(help="Another cadence.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """Replay past days with simulated execution and a real model call in every cycle."""
+    from wonttrade_dagster.cli.backtest import BacktestRequest, run_backtest_command
+
+    request = BacktestRequest(first_day, last_day, model, prompt, cycle_minutes)
+    run_backtest_command(config, request, as_json=json)
+
+
+@history_app.command("import")
+def history_import(
+    files: Annotated[list[Path], typer.Argument(help="Parquet, CSV or Feather files.", metavar="FILE…")],
+    config: Config = DEFAULT_CONFIG,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite values that differ.")] = False,
+    json: Json = False,
+) -> None:
+    """Import candles and funding from files. Importing twice changes nothing."""
+    from wonttrade_dagster.cli.history import run_import
+
+    run_import(config, files, replace=replace, as_json=json)
+
+
+@app.command()
+def report(
+    backtest_id: Annotated[str, typer.Argument(help="The id that wonttrade backtest printed.", metavar="ID")],
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """Show the summary of a backtest and where its report is."""
+    from wonttrade_dagster.cli.report import show_report
+
+    show_report(config, backtest_id, as_json=json)
+
+
+@app.command()
+def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+    """What the live system did last: heartbeat, last cycle, positions and their protection."""
+    from wonttrade_dagster.cli.status import show_status
+
+    show_status(config, as_json=json)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="Port of the loopback venue; 0 picks one.")] = 8600,
+    model_port: Annotated[int, typer.Option(help="Port of the loopback model server; 0 picks one.")] = 8601,
+    seed: Annotated[int, typer.Option(help="The same seed walks the same market.")] = 7,
+) -> None:
+    """The loopback venue and the loopback model server alone; prints one JSON line when ready."""
+    from wonttrade_dagster.sandbox.server import run_sandbox
+
+    run_sandbox(port=port, model_port=model_port, seed=seed)

@@ -1,0 +1,54 @@
+"""``wonttrade status``: what the live system did last, from its own files.
+
+Belongs here: reading the heartbeat and showing it. Does not belong here: asking the venue (``check``).
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wonttrade_dagster.cli.home import running_instance
+from wonttrade_dagster.cli.output import out, print_json, print_table
+from wonttrade_dagster.settings import Settings, load_settings
+
+
+def show_status(config: Path, *, as_json: bool) -> None:
+    """Print the heartbeat and whether ``wonttrade up`` runs."""
+    settings = load_settings(config)
+    status = read_status(settings)
+    if as_json:
+        print_json(status)
+        return
+    rows = [(name, _text(value)) for name, value in status.items()]
+    print_table(f"{settings.runtime.mode.value} on {settings.hyperliquid.network}", ("what", "state"), rows)
+    if status["heartbeat"] is None:
+        out.print(f"no cycle has run yet: {settings.heartbeat_path} does not exist", markup=False)
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """Facts of the running system as plain data."""
+    running = running_instance(settings)
+    heartbeat = _heartbeat(settings.heartbeat_path)
+    return {
+        "now": datetime.now(UTC).isoformat(timespec="seconds"),
+        "up": running.url if running else None,
+        "mode": settings.runtime.mode.value,
+        "network": settings.hyperliquid.network,
+        "account": settings.credentials.account_address,
+        "settings_sha256": settings.sha256,
+        "heartbeat": heartbeat,
+    }
+
+
+def _heartbeat(path: Path) -> Any:  # noqa: ANN401 (JSON)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {"error": f"{path} is not JSON: delete it, the next cycle writes it anew"}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, indent=1, default=str) if isinstance(value, dict | list) else str(value)

@@ -1,0 +1,88 @@
+"""``wonttrade up``: supervise Dagster's webserver and daemon on the persistent home.
+
+Belongs here: starting, watching and stopping the processes. Does not belong here: what they do.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from wonttrade_dagster.cli.home import prepare_home, sole_instance
+from wonttrade_dagster.cli.output import err
+from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
+from wonttrade_dagster.settings import Settings, load_settings
+
+STOP_SECONDS = 20.0
+
+
+def run_up(config: Path, port: int) -> int:
+    """Run until interrupted, or until Dagster ends.
+
+    Raises:
+        ConfigurationError: the settings are missing or wrong.
+        UsageError: another ``wonttrade up`` runs on this data directory.
+    """
+    settings = load_settings(config)
+    url = f"http://127.0.0.1:{port}"
+    with sole_instance(settings, url):
+        process = start_dagster(settings, port, autostart=True)
+        err.print(f"wonttrade: {settings.runtime.mode.value} on {settings.hyperliquid.network}, UI at {url}")
+        return _supervise(process)
+
+
+def start_dagster(settings: Settings, port: int, *, autostart: bool) -> "subprocess.Popen[bytes]":
+    """``dagster dev`` in a process group of its own, with SIGINT working again."""
+    environment = os.environ | {
+        "DAGSTER_HOME": str(prepare_home(settings)),
+        CONFIG_VARIABLE: str(settings.path),
+    }
+    if autostart:
+        environment[AUTOSTART_VARIABLE] = "1"
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "wonttrade_dagster.definitions"]
+    return subprocess.Popen(  # noqa: S603 (own interpreter, fixed arguments)
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        env=environment,
+        cwd=settings.path.parent,
+        start_new_session=True,
+        preexec_fn=_restore_interrupt,  # noqa: PLW1509 (before threads; see _restore_interrupt)
+    )
+
+
+def _restore_interrupt() -> None:
+    """A shell's background job inherits an ignored SIGINT, and dagster dev then ignores SIGTERM too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def stop_dagster(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the whole group to end, then end it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=STOP_SECONDS)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def _supervise(process: "subprocess.Popen[bytes]") -> int:
+    stopping = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    while process.poll() is None and not stopping.wait(0.5):
+        pass
+    if not stopping.is_set():
+        err.print(f"wonttrade: dagster ended by itself with code {process.returncode}", style="red")
+        return 1
+    stop_dagster(process)
+    return 0

@@ -1,0 +1,201 @@
+"""The backtest family: the same stages over past days, partitioned by UTC day, one run a range.
+
+Belongs here: the assets, their run config and their job. Does not belong here: the loop and its results
+(``defs.backtest_run``).
+
+State is carried inside the run: declared self-dependencies would split a range into one run a day. All
+assets carry ``BackfillPolicy.single_run()`` and the stages are keys of one subsettable multi-asset, because
+a backfill of the UI names every key of a family separately.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.model import Stage
+from wonttrade_dagster.defs.backtest_run import BacktestOutcome, BacktestSpec, replay_of, run_backtest_range
+from wonttrade_dagster.defs.compose import Executors
+from wonttrade_dagster.defs.metadata import Metadata, picture, table
+from wonttrade_dagster.defs.stages import OWNERS, STAGE_TEXTS, stage_key, upstream_keys
+from wonttrade_dagster.settings import Settings
+
+FAMILY = "backtest"
+JOB_NAME = "backtest_days"
+LOOP_OP = "backtest_cycles"
+BACKTEST_ID_TAG = "wonttrade/backtest_id"
+FAMILY_TAG = "wonttrade/family"
+
+FED = (Stage.MARKET_SNAPSHOTS, Stage.INDICATORS)
+"""Vectorised over the whole range before the loop."""
+
+LOOPED = tuple(stage for stage in Stage if stage not in FED)
+
+
+class BacktestConfig(dg.Config):
+    """What may differ from ``wonttrade.toml`` in one backtest; empty keeps the settings."""
+
+    model: str = ""
+    prompt: str = ""
+    cycle_minutes: int = 0
+
+
+def run_config(model: str = "", prompt: str = "", cycle_minutes: int = 0) -> dict[str, object]:
+    """Run config of a backtest. A wrong op name would be ignored silently: the name is built here."""
+    config = {"model": model, "prompt": prompt, "cycle_minutes": cycle_minutes}
+    return {"ops": {LOOP_OP: {"config": config}}}
+
+
+def backtest_id_of(run: dg.DagsterRun) -> str:
+    """Our own tag, else the backfill's id, else the root run's."""
+    return run.tags.get(BACKTEST_ID_TAG) or run.tags.get("dagster/backfill") or run.root_run_id or run.run_id
+
+
+def backtest_assets(days: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """Market and indicators of the range, and the loop over its cycles."""
+    return [_market_asset(days), _indicators_asset(days), _cycles_asset(days)]
+
+
+def backtest_job() -> dg.UnresolvedAssetJobDefinition:
+    """A range of days in one run; what ``wonttrade backtest`` runs in the foreground."""
+    return dg.define_asset_job(
+        JOB_NAME,
+        selection=dg.AssetSelection.groups(FAMILY),
+        description="Replay a range of days: simulated execution, a real model call in every cycle.",
+        executor_def=dg.in_process_executor,
+        tags={FAMILY_TAG: FAMILY},
+    )
+
+
+def _range_ms(context: dg.AssetExecutionContext) -> tuple[int, int]:
+    window = context.partition_time_window
+    return int(window.start.timestamp()) * 1000, int(window.end.timestamp()) * 1000
+
+
+def _market_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=stage_key(FAMILY, Stage.MARKET_SNAPSHOTS),
+        deps=[dg.AssetKey(["history", "candles"]), dg.AssetKey(["history", "funding_rates"])],
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description="Stored candles and funding of the range, complete and as-of; "
+        + STAGE_TEXTS[Stage.MARKET_SNAPSHOTS].description,
+        kinds={"duckdb", "polars"},
+        owners=list(OWNERS),
+        group_name=FAMILY,
+        tags={FAMILY_TAG: FAMILY},
+    )
+    def market_snapshots(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        history: dg.ResourceParam[MarketHistory],
+    ) -> dg.MaterializeResult[None]:
+        from_ms, to_ms = _range_ms(context)
+        try:
+            replay = replay_of(settings, history, from_ms, to_ms)
+        except WontTradeError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        rows = [
+            (symbol, replay.bars(symbol, from_ms, to_ms).height, interval)
+            for symbol, interval in replay.bar_intervals.items()
+        ]
+        return dg.MaterializeResult(metadata={"bars": table(("symbol", "bars", "interval"), rows)})
+
+    return market_snapshots
+
+
+def _indicators_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=stage_key(FAMILY, Stage.INDICATORS),
+        deps=upstream_keys(FAMILY, Stage.INDICATORS),
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description="One vectorised pass over the range; " + STAGE_TEXTS[Stage.INDICATORS].description,
+        kinds={"polars"},
+        owners=list(OWNERS),
+        group_name=FAMILY,
+        tags={FAMILY_TAG: FAMILY},
+    )
+    def indicators(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        history: dg.ResourceParam[MarketHistory],
+    ) -> dg.MaterializeResult[None]:
+        from_ms, to_ms = _range_ms(context)
+        try:
+            snapshot = replay_of(settings, history, from_ms, to_ms).indicators(from_ms)
+        except WontTradeError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        return dg.MaterializeResult(metadata=describe(snapshot))
+
+    return indicators
+
+
+def _cycles_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=LOOP_OP,
+        specs=[_spec(stage) for stage in LOOPED],
+        can_subset=True,
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def backtest_cycles(
+        context: dg.AssetExecutionContext,
+        config: BacktestConfig,
+        settings: dg.ResourceParam[Settings],
+        history: dg.ResourceParam[MarketHistory],
+        executor: dg.ResourceParam[Executors],
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        from_ms, to_ms = _range_ms(context)
+        spec = BacktestSpec(
+            backtest_id=backtest_id_of(context.run),
+            from_ms=from_ms,
+            to_ms=to_ms,
+            model=config.model or settings.llm.model,
+            prompt=config.prompt or settings.llm.prompt,
+            cycle_minutes=config.cycle_minutes or settings.backtest_cycle_minutes,
+        )
+        try:
+            outcome = run_backtest_range(settings, spec, history, executor, context.log.info)
+        except WontTradeError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        for stage in LOOPED:
+            key = stage_key(FAMILY, stage)
+            if key in context.selected_asset_keys:
+                yield dg.MaterializeResult(asset_key=key, metadata=_metadata(stage, outcome))
+
+    return backtest_cycles
+
+
+def _spec(stage: Stage) -> dg.AssetSpec:
+    text = STAGE_TEXTS[stage]
+    return dg.AssetSpec(
+        stage_key(FAMILY, stage),
+        deps=upstream_keys(FAMILY, stage),
+        description=text.description,
+        kinds=set(text.kinds),
+        owners=list(OWNERS),
+        group_name=FAMILY,
+        tags={FAMILY_TAG: FAMILY},
+    )
+
+
+def _metadata(stage: Stage, outcome: BacktestOutcome) -> Metadata:
+    common = {
+        "backtest_id": outcome.spec.backtest_id,
+        "cycles": outcome.cycles,
+        "model": outcome.spec.model,
+        "prompt": outcome.spec.prompt,
+        "cycle_minutes": outcome.spec.cycle_minutes,
+        "folder": dg.MetadataValue.path(outcome.folder),
+    }
+    if stage is Stage.DECISIONS:
+        return common | {"outcomes": table(("outcome", "reason", "cycles"), outcome.outcomes)}
+    if stage is Stage.CYCLE_REPORTS:
+        return common | {
+            "equity": picture(outcome.equity_png, "account value and drawdown"),
+            "summary": table(("figure", "value"), list(outcome.summary.items())),
+            "report": dg.MetadataValue.path(outcome.report_path),
+        }
+    return common

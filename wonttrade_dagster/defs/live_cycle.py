@@ -1,0 +1,123 @@
+"""A live cycle in one process: its parts, when it may begin, and who is told.
+
+Belongs here: the conditions under which a stage may run, and what is written beside its record.
+Does not belong here: Dagster, the order of the stages (``core.cycle``), construction (``defs.compose``).
+"""
+
+from dataclasses import dataclass, field
+
+from wonttrade_dagster.adapters.lease import AccountLease
+from wonttrade_dagster.adapters.ledger import DuckDBLedger
+from wonttrade_dagster.adapters.records import JournalledRecords
+from wonttrade_dagster.adapters.telemetry import Telemetry
+from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record
+from wonttrade_dagster.core.errors import ConfigurationError, UsageError
+from wonttrade_dagster.core.model import (
+    CycleReport,
+    DecisionRecord,
+    ExecutionReport,
+    MarketSnapshot,
+    Refusal,
+    Stage,
+    StageFailure,
+)
+
+MAX_WAIT_MS = 90_000
+"""A run that is asked for earlier than this before its cycle is a mistake, not a lead."""
+
+
+@dataclass(slots=True)
+class LiveCycle:
+    """Runs the stages of one cycle, in the process that holds the account's lease."""
+
+    parts: CycleParts
+    records: JournalledRecords
+    ledger: DuckDBLedger
+    telemetry: Telemetry
+    lease: AccountLease
+    settings_sha256: str
+    max_start_delay_ms: int
+    begun: set[int] = field(default_factory=set)
+
+    def run(self, stage: Stage, cycle_ms: int, requested_sha256: str | None) -> Record:
+        """Run one stage of a cycle and keep its record.
+
+        Raises:
+            ConfigurationError: the settings changed since the sensor asked for this run.
+            UsageError: the cycle is past, or too far ahead.
+            LeaseError: another process trades this account.
+            StorageError: the stage is stored already, or one that it reads is not.
+        """
+        self._begin(cycle_ms, requested_sha256)
+        record = CycleRun(self.parts, cycle_ms, self.records).run(stage)
+        self._tell(cycle_ms, stage, record)
+        if isinstance(record, CycleReport):
+            self._finish(record)
+        return record
+
+    def _begin(self, cycle_ms: int, requested_sha256: str | None) -> None:
+        if cycle_ms in self.begun:
+            return
+        if requested_sha256 is not None and requested_sha256 != self.settings_sha256:
+            raise ConfigurationError(
+                f"wonttrade.toml changed: this run was requested under settings {requested_sha256[:12]} and "
+                f"finds {self.settings_sha256[:12]}; reload the code location (or restart wonttrade up)"
+            )
+        self._wait_for(cycle_ms)
+        self.lease.acquire()
+        self.begun.add(cycle_ms)
+
+    def _wait_for(self, cycle_ms: int) -> None:
+        clock = self.parts.clock
+        late_ms = clock.now_ms() - cycle_ms
+        if late_ms > self.max_start_delay_ms:
+            raise UsageError(
+                f"this cycle is stale: its time was {late_ms / 1000:.0f} s ago, the limit is "
+                f"{self.max_start_delay_ms / 1000:.0f} s (execution.max_decision_age_seconds); "
+                "missed cycles stay missing, the sensor runs the next one"
+            )
+        if -late_ms > MAX_WAIT_MS:
+            raise UsageError(
+                f"this cycle is {-late_ms / 1000:.0f} s away: a run waits at most 90 s for its time"
+            )
+        while (wait_ms := cycle_ms - clock.now_ms()) > 0:
+            clock.sleep(wait_ms / 1000)
+
+    def _tell(self, cycle_ms: int, stage: Stage, record: Record) -> None:
+        category, facts = _facts(record)
+        self.telemetry.event(category, stage.value, cycle_ms=cycle_ms, **facts)
+
+    def _finish(self, report: CycleReport) -> None:
+        for fault in self.records.faults:
+            self.telemetry.event("health", "storage_fault", cycle_ms=report.cycle_ms, detail=fault)
+        drained = self.ledger.drain()
+        self.telemetry.event(
+            "health", "ledger", cycle_ms=report.cycle_ms, drained=drained.drained, deferred=drained.deferred
+        )
+        self.ledger.publish()
+        self.telemetry.cycle_finished(report)
+
+
+def _facts(record: Record) -> tuple[str, dict[str, object]]:
+    """The log category of a record, and the few facts of it that belong into one line."""
+    if isinstance(record, StageFailure):
+        return "health", {"reason": record.reason, "detail": record.detail}
+    if isinstance(record, MarketSnapshot):
+        marks = {market.symbol: str(market.reference_px) for market in record.markets}
+        return "market", {"source": record.source, "prices": marks}
+    if isinstance(record, DecisionRecord):
+        return "decision", _decision_facts(record)
+    if isinstance(record, ExecutionReport):
+        statuses = [f"{type(r.action).__name__} {r.action.symbol} {r.status.value}" for r in record.results]
+        return "execution", {"results": statuses, "alerts": list(record.alerts)}
+    if isinstance(record, CycleReport):
+        return "risk", {"outcome": record.outcome, "reason": record.reason, "alerts": list(record.alerts)}
+    return "health", {"record": type(record).__name__}
+
+
+def _decision_facts(record: DecisionRecord) -> dict[str, object]:
+    reply = record.reply
+    facts: dict[str, object] = {"outcome": record.outcome.kind, "model": reply.model if reply else None}
+    if isinstance(record.outcome, Refusal):
+        return facts | {"reason": record.outcome.reason, "detail": record.outcome.detail}
+    return facts | {"targets": {t.symbol: str(t.target_size) for t in record.outcome.targets}}
