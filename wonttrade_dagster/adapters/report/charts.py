@@ -1,0 +1,192 @@
+"""Plotly figures as plain dictionaries: ``{"id", "title", "note", "data", "layout"}``.
+
+Belongs here: which series a chart shows and how they are thinned.
+Does not belong here: HTML and colours of the page (``page``), arithmetic of performance.
+
+Times are ISO texts without a zone: the browser prints them as they stand, which is UTC.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from wonttrade_dagster.adapters.report.data import ReportData
+from wonttrade_dagster.adapters.report.summary import curve
+from wonttrade_dagster.core.performance import drawdown_series
+
+MAX_POINTS = 5_000
+"""Per trace: beyond that a browser on a phone stutters."""
+
+STRATEGY, GAIN, LOSS, QUIET = "#3b6ef5", "#12936a", "#d1453b", "#8a94a6"
+_BENCHMARKS = ("#e08a00", "#7b5cd6", "#0f9bb3", "#b0568f", "#6b8e23")
+
+_MARKERS = (
+    # name, purposes, bought (None = either), symbol, colour
+    ("Buy to open", ("open", "increase", "trade", "flip"), True, "triangle-up", GAIN),
+    ("Sell to open", ("open", "increase", "trade", "flip"), False, "triangle-down", LOSS),
+    ("Reduce or close", ("reduce", "close"), None, "circle", STRATEGY),
+    ("Stop-loss", ("stop_loss",), None, "x", LOSS),
+    ("Take-profit", ("take_profit",), None, "star", GAIN),
+    ("Liquidation", ("liquidation",), None, "hexagram", "#7a0c0c"),
+)
+
+
+def thin(frame: pl.DataFrame, value: str, limit: int = MAX_POINTS) -> pl.DataFrame:
+    """At most ``limit`` rows that draw the same line.
+
+    Buckets of equal length keep their first, lowest, highest and last row (Jugel et al., "M4", 2014), so no
+    spike is lost; shorter frames pass unchanged.
+    """
+    if frame.height <= limit:
+        return frame
+    buckets = limit // 4
+    rows = frame.with_row_index("_row").with_columns(
+        (pl.col("_row").cast(pl.Int64) * buckets // frame.height).alias("_bucket")
+    )
+    by = pl.col(value)
+    kept = rows.group_by("_bucket").agg(
+        pl.concat_list(
+            pl.col("_row").first(),
+            pl.col("_row").get(by.arg_min()),
+            pl.col("_row").get(by.arg_max()),
+            pl.col("_row").last(),
+        ).alias("keep")
+    )
+    chosen = kept["keep"].explode().unique()
+    return rows.filter(pl.col("_row").is_in(chosen.implode())).drop("_row", "_bucket")
+
+
+def iso_times(times_ms: pl.Series) -> list[str]:
+    """UTC as ISO texts to the second."""
+    return (
+        pl.select(pl.from_epoch(times_ms, time_unit="ms").dt.strftime("%Y-%m-%dT%H:%M:%S"))
+        .to_series()
+        .to_list()
+    )
+
+
+def all_charts(data: ReportData) -> list[dict[str, Any]]:
+    """Every chart of a report, in its order."""
+    prices = [price_chart(data, symbol) for symbol in data.prices]
+    return [equity_chart(data), drawdown_chart(data), *prices, latency_chart(data)]
+
+
+def equity_chart(data: ReportData) -> dict[str, Any]:
+    """Account value against buying each symbol at the start with the whole account."""
+    equity = curve(data)
+    traces = [_line("Strategy", equity, "time_ms", "account_value_usd", STRATEGY, width=2.4)]
+    for (symbol, candles), colour in zip(data.prices.items(), _cycled(_BENCHMARKS), strict=False):
+        if not candles.is_empty():
+            held = candles.select(
+                "open_time_ms",
+                (pl.col("close") / candles["open"][0] * data.initial_equity_usd).alias("value"),
+            )
+            traces.append(_line(f"Hold {symbol}", held, "open_time_ms", "value", colour, width=1.2))
+    note = "Account value after fees and funding; thin lines: one coin bought at the start, without costs."
+    return _chart("equity", "Account value", note, traces, "USD")
+
+
+def drawdown_chart(data: ReportData) -> dict[str, Any]:
+    """How far below its peak the account stood, in percent."""
+    series = drawdown_series(curve(data)).with_columns(
+        (-100.0 * pl.col("drawdown_fraction")).alias("percent")
+    )
+    trace = _line("Drawdown", series, "time_ms", "percent", LOSS, width=1.2)
+    trace |= {"fill": "tozeroy", "fillcolor": "rgba(209,69,59,0.18)", "showlegend": False}
+    note = "Percent below the highest account value so far."
+    return _chart("drawdown", "Drawdown", note, [trace], "%", height=240)
+
+
+def price_chart(data: ReportData, symbol: str) -> dict[str, Any]:
+    """The coin's price with entries, exits and standing protection."""
+    traces = [_line(symbol, data.prices[symbol], "open_time_ms", "close", QUIET, width=1.2)]
+    traces += _protection(data.protection.filter(pl.col("symbol") == symbol))
+    traces += _fill_markers(data.fills.filter(pl.col("symbol") == symbol))
+    note = "Close of each candle. Dotted: the stop-loss and take-profit that stood after each decision."
+    return _chart(f"price-{symbol}", f"{symbol}: price and trades", note, traces, "USD", height=420)
+
+
+def latency_chart(data: ReportData) -> dict[str, Any]:
+    """How long each model call took."""
+    seconds = data.latency.with_columns((pl.col("latency_ms") / 1000).alias("seconds")).drop_nulls("seconds")
+    trace = _line("Model call", seconds, "cycle_ms", "seconds", STRATEGY, width=1)
+    trace |= {
+        "mode": "markers",
+        "marker": {"size": 4, "color": STRATEGY, "opacity": 0.6},
+        "showlegend": False,
+    }
+    note = "Seconds from sending the prompt to the last byte of the reply."
+    return _chart("latency", "Model latency", note, [trace], "seconds", height=240)
+
+
+def _protection(levels: pl.DataFrame) -> list[dict[str, Any]]:
+    traces = []
+    for name, column, colour in (
+        ("Stop-loss level", "stop_loss_px", LOSS),
+        ("Take-profit level", "take_profit_px", GAIN),
+    ):
+        if levels[column].is_not_null().any():
+            trace = _line(name, levels, "cycle_ms", column, colour, width=1)
+            trace["line"] |= {"dash": "dot", "shape": "hv"}
+            traces.append(trace | {"connectgaps": False, "opacity": 0.7})
+    return traces
+
+
+def _fill_markers(fills: pl.DataFrame) -> list[dict[str, Any]]:
+    traces = []
+    for name, purposes, bought, shape, colour in _MARKERS:
+        chosen = fills.filter(pl.col("purpose").is_in(purposes))
+        if bought is not None:
+            chosen = chosen.filter((pl.col("size_base") > 0) == bought)
+        if not chosen.is_empty():
+            traces.append(_markers(name, chosen.tail(MAX_POINTS), shape, colour))
+    return traces
+
+
+def _markers(name: str, fills: pl.DataFrame, shape: str, colour: str) -> dict[str, Any]:
+    sizes = fills["size_base"].to_list()
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": iso_times(fills["time_ms"]),
+        "y": _rounded(fills["px"]),
+        "text": [f"{size:+g}" for size in sizes],
+        "hovertemplate": "%{text} at %{y}<br>%{x}",
+        "marker": {"symbol": shape, "size": 10, "color": colour, "line": {"width": 1, "color": "#ffffff"}},
+    }
+
+
+def _line(name: str, frame: pl.DataFrame, x: str, y: str, colour: str, width: float) -> dict[str, Any]:
+    drawn = thin(frame.select(x, y), y)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": iso_times(drawn[x]),
+        "y": _rounded(drawn[y]),
+        "line": {"color": colour, "width": width},
+    }
+
+
+def _rounded(values: pl.Series) -> list[float | None]:
+    return values.cast(pl.Float64).round_sig_figs(8).to_list()
+
+
+def _cycled(colours: Sequence[str]) -> Iterable[str]:
+    return (colours[i % len(colours)] for i in range(1_000))
+
+
+def _chart(
+    identity: str, title: str, note: str, traces: list[dict[str, Any]], unit: str, height: int = 380
+) -> dict[str, Any]:
+    layout = {
+        "height": height,
+        "margin": {"l": 56, "r": 12, "t": 8, "b": 36},
+        "hovermode": "closest",
+        "xaxis": {"type": "date"},
+        "yaxis": {"title": {"text": unit, "standoff": 4}, "automargin": True},
+        "legend": {"orientation": "h", "y": -0.14, "x": 0},
+    }
+    return {"id": identity, "title": title, "note": note, "data": traces, "layout": layout}

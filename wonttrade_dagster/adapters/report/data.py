@@ -1,0 +1,86 @@
+"""What a report is made of: plain values and frames, nothing that must be looked up.
+
+Belongs here: the record and the columns of its frames.
+Does not belong here: anything computed from them (``summary``, ``charts``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from wonttrade_dagster.core.performance import Unprotected
+
+LATENCY_SCHEMA: Mapping[str, pl.DataType] = {
+    "cycle_ms": pl.Int64(),
+    "latency_ms": pl.Int64(),
+    "prompt_tokens": pl.Int64(),
+    "completion_tokens": pl.Int64(),
+}
+
+DECISION_SCHEMA: Mapping[str, pl.DataType] = {
+    "cycle_ms": pl.Int64(),
+    "outcome": pl.String(),
+    "reason": pl.String(),
+    "prior_plan": pl.String(),
+    "explanation": pl.String(),
+}
+
+PROTECTION_SCHEMA: Mapping[str, pl.DataType] = {
+    "cycle_ms": pl.Int64(),
+    "symbol": pl.String(),
+    "stop_loss_px": pl.Float64(),
+    "take_profit_px": pl.Float64(),
+}
+
+
+def _no_protection() -> pl.DataFrame:
+    return pl.DataFrame(schema=PROTECTION_SCHEMA)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportData:
+    """Everything a report shows of one backtest.
+
+    Attributes:
+        backtest_id: names the run.
+        from_ms: first decision time.
+        to_ms: end of the range, excluded.
+        cycle_minutes: minutes between decisions.
+        model: the model's name as it was asked for.
+        prompt_name: the prompt template.
+        prompt_sha256: hash of the template.
+        settings_sha256: hash of ``wonttrade.toml``.
+        initial_equity_usd: account value before the first decision.
+        equity: ``core.performance.EQUITY_SCHEMA``, one row a cycle.
+        fills: ``core.performance.FILL_SCHEMA``; ``purpose`` tells entries, exits, stops and take-profits.
+        latency: ``LATENCY_SCHEMA``, one row a model call.
+        decisions: ``DECISION_SCHEMA``, one row a cycle: ``outcome`` applied, refused or failed; ``reason``
+            of a refusal; ``prior_plan`` kept, replaced or none; ``explanation`` is untrusted model text.
+        prices: symbol → ``CANDLE_SCHEMA`` over the range.
+        assumptions: what the simulator assumes, a sentence each.
+        caveats: what limits this very run, a sentence each; printed at the top.
+        protection: ``PROTECTION_SCHEMA``, stops and take-profits standing after each cycle; null = none.
+        funding_usd: funding paid (+) or received (−).
+        unprotected: how long positions stood without a stop.
+    """
+
+    backtest_id: str
+    from_ms: int
+    to_ms: int
+    cycle_minutes: int
+    model: str
+    prompt_name: str
+    prompt_sha256: str
+    settings_sha256: str
+    initial_equity_usd: float
+    equity: pl.DataFrame
+    fills: pl.DataFrame
+    latency: pl.DataFrame
+    decisions: pl.DataFrame
+    prices: Mapping[str, pl.DataFrame]
+    assumptions: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
+    protection: pl.DataFrame = field(default_factory=_no_protection)
+    funding_usd: float = 0.0
+    unprotected: Unprotected = field(default_factory=Unprotected)

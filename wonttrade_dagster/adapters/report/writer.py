@@ -1,0 +1,56 @@
+"""The folder of a report.
+
+Belongs here: which files there are, and that each is whole or not there.
+Does not belong here: their content.
+
+``report.html`` is written last: where it stands, the rest is complete.
+"""
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+
+from wonttrade_dagster.adapters.files import replace_atomically, storage_error
+from wonttrade_dagster.adapters.report.data import ReportData
+from wonttrade_dagster.adapters.report.page import render_page
+from wonttrade_dagster.adapters.report.summary import curve, summarise
+from wonttrade_dagster.core.performance import drawdown_series
+
+
+def write_report(folder: Path, data: ReportData) -> Path:
+    """Write every file of a report into ``folder`` and return the path of ``report.html``.
+
+    ``summary.json``, ``equity.parquet``, ``drawdown.parquet``, ``latency.parquet``, ``fills.parquet`` and
+    ``report.html``; existing ones are replaced.
+
+    Raises:
+        StorageError: the disk did not take a file.
+    """
+    equity, summary = curve(data), summarise(data)
+    frames = {
+        "equity": equity,
+        "drawdown": drawdown_series(equity),
+        "latency": data.latency,
+        "fills": data.fills,
+    }
+    contents = {f"{name}.parquet": _parquet(frame) for name, frame in frames.items()}
+    contents["summary.json"] = json.dumps(summary, indent=2, allow_nan=False).encode()
+    contents["report.html"] = render_page(data, summary).encode()
+    for name, content in contents.items():
+        _write(folder / name, content)
+    return folder / "report.html"
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_atomically(path, content)
+    except OSError as error:
+        raise storage_error(path, error) from error
