@@ -34,8 +34,33 @@ The marks that value an account are those of its last step (``state.marks``): ca
 ``History`` collects the events: ``record(events)``, ``fills(since_ms)``, ``find(cloid)``, ``status(oid)``.
 """
 
+from wonttrade_dagster.core.simulation.bar_table import Bar, BarColumns, BarTable, Slippage
+from wonttrade_dagster.core.simulation.bars import bar_quote, walk_bar, walk_bars
+from wonttrade_dagster.core.simulation.history import History
+from wonttrade_dagster.core.simulation.identities import check_identities
+from wonttrade_dagster.core.simulation.margin import (
+    account_value_usd,
+    cross_scope,
+    cross_value_usd,
+    free_margin_usd,
+    isolated_scope,
+    liquidation_px,
+    maintenance_usd,
+    margin_used_usd,
+    unrealized_usd,
+)
+from wonttrade_dagster.core.simulation.marks import mark_to, pay_funding
+from wonttrade_dagster.core.simulation.orders import (
+    average_px,
+    cancel_order,
+    deposit,
+    open_account,
+    place_order,
+    set_leverage,
+    update_isolated_margin,
+    with_marks,
+)
 from wonttrade_dagster.core.simulation.records import (
-    Bar,
     ChangeOutcome,
     Deposited,
     Event,
@@ -51,10 +76,62 @@ from wonttrade_dagster.core.simulation.records import (
     OrderUpdate,
     PerpPosition,
     Quote,
-    Slippage,
     StandingOrder,
     Tif,
     Trigger,
     TriggerFired,
     VenueRules,
 )
+from wonttrade_dagster.core.simulation.snapshot import account_snapshot
+
+__all__ = [
+    "Bar",
+    "BarColumns",
+    "BarTable",
+    "ChangeOutcome",
+    "Deposited",
+    "Event",
+    "ExchangeState",
+    "Execution",
+    "FundingPayment",
+    "History",
+    "Level",
+    "LeverageSetting",
+    "Liquidation",
+    "OrderOutcome",
+    "OrderRequest",
+    "OrderStatus",
+    "OrderUpdate",
+    "PerpPosition",
+    "Quote",
+    "Slippage",
+    "StandingOrder",
+    "Tif",
+    "Trigger",
+    "TriggerFired",
+    "VenueRules",
+    "account_snapshot",
+    "account_value_usd",
+    "average_px",
+    "bar_quote",
+    "cancel_order",
+    "check_identities",
+    "cross_scope",
+    "cross_value_usd",
+    "deposit",
+    "free_margin_usd",
+    "isolated_scope",
+    "liquidation_px",
+    "maintenance_usd",
+    "margin_used_usd",
+    "mark_to",
+    "open_account",
+    "pay_funding",
+    "place_order",
+    "set_leverage",
+    "unrealized_usd",
+    "update_isolated_margin",
+    "walk_bar",
+    "walk_bars",
+    "with_marks",
+]

@@ -185,6 +185,7 @@ class PerpPosition:
         symbol: the coin.
         size_base: signed, never 0.
         entry_px: average entry.
+        is_cross: its margin mode, fixed while it is open.
         isolated_raw_usd: ``leverage.rawUsd`` of an isolated position (margin − signed cost); 0 for cross.
         funding_usd: paid (+) since it was opened.
     """
@@ -192,6 +193,7 @@ class PerpPosition:
     symbol: str
     size_base: Decimal
     entry_px: Decimal
+    is_cross: bool = True
     isolated_raw_usd: Decimal = ZERO
     funding_usd: Decimal = ZERO
 
@@ -397,24 +399,3 @@ class ChangeOutcome:
     def ok(self) -> bool:
         """Whether it was done."""
         return self.error is None
-
-
-# --- bars ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One candle of one symbol."""
-
-    open_time_ms: int
-    open: float
-    high: float
-    low: float
-    close: float
-
-
-@dataclass(frozen=True, slots=True)
-class Slippage:
-    """Taker fills on bars are this many bps worse than the price that caused them."""
-
-    bps: Decimal = ZERO

@@ -1,0 +1,261 @@
+"""What happens inside a candle, between two decisions.
+
+Belongs here: the assumed path of the price through a bar and the events along it.
+Does not belong here: finding the bars that matter (``watch``), booking (``matching``, ``liquidation``).
+
+A candle does not say in which order its extremes came. The path assumed here is the worst one for what is
+held: open, then the extreme against the position, then the other one, then the close. So:
+
+- a bar that opens beyond a stop fills it at the open, never at the stop; a take-profit that the open has
+  jumped over still fills at its own price, not better;
+- if both a stop and a take-profit lie inside, the stop wins;
+- stop and liquidation come in the order of their prices on the way; on a jump liquidation comes first;
+- the bar that follows an entry counts from its open on;
+- with several symbols all opens come first, then each symbol's bad way in turn while the ones before stand at
+  their worst (cross margin sees the worst of all together), then the good ways, then the closes;
+- a resting order fills, at its own price, only when the bar trades through it, not on a touch.
+
+The mark is the traded price (history knows no mark). Fired triggers and liquidations pay the slippage on top
+and are rounded to the tick against the account; depth is unlimited.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
+from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable, Slippage
+from wonttrade_dagster.core.simulation.identities import check_identities
+from wonttrade_dagster.core.simulation.liquidation import liquidate
+from wonttrade_dagster.core.simulation.margin import liquidation_px
+from wonttrade_dagster.core.simulation.marks import is_reached, stops_first
+from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire
+from wonttrade_dagster.core.simulation.records import (
+    Event,
+    ExchangeState,
+    Level,
+    Quote,
+    StandingOrder,
+    VenueRules,
+)
+from wonttrade_dagster.core.simulation.watch import first_touched, watch
+
+UNLIMITED_BASE = Decimal("1e15")
+BPS = Decimal("1e-4")
+
+
+def bar_quote(symbol: str, px: Decimal, rules: VenueRules, slippage: Slippage) -> Quote:
+    """A one-level market around ``px``: unlimited depth, each side slipped and rounded against the taker."""
+    decimals = rules.assets[symbol].size_decimals
+    bid = round_price(px * (1 - slippage.bps * BPS), decimals, PriceRounding.DOWN)
+    ask = round_price(px * (1 + slippage.bps * BPS), decimals, PriceRounding.UP)
+    return Quote(symbol, (Level(bid, UNLIMITED_BASE),), (Level(ask, UNLIMITED_BASE),), px, px)
+
+
+def walk_bar(state: ExchangeState, symbol: str, bar: Bar, rules: VenueRules, slippage: Slippage) -> Step:
+    """Walk one candle of one symbol; the marks of the others stand still."""
+    state, events = _walk(state, {symbol: bar}, rules, slippage)
+    return state, events
+
+
+def walk_bars(
+    state: ExchangeState,
+    table: BarTable,
+    rules: VenueRules,
+    slippage: Slippage,
+    start: int = 0,
+    stop: int | None = None,
+) -> Step:
+    """Walk the bars ``[start, stop)`` of ``table``, all symbols together, oldest first.
+
+    Bars that reach no trigger, no resting order and no liquidation are only compared. Afterwards the marks
+    are the last closes and the time is the last bar's open (a bar does not know when it ends).
+    """
+    end = len(table.open_time_ms) if stop is None else stop
+    events: tuple[Event, ...] = ()
+    index = start
+    while index < end:
+        if index > start:
+            state = _stand(state, table, index - 1)
+        index = first_touched(watch(state, table, rules), table, index, end)
+        if index < end:
+            state, more = _walk(state, _bars(table, index), rules, slippage)
+            events += more
+            index += 1
+    return (_stand(state, table, end - 1) if end > start else state), events
+
+
+def _stand(state: ExchangeState, table: BarTable, index: int) -> ExchangeState:
+    """Marks at the closes of a bar."""
+    closes = {symbol: exact(columns.close[index]) for symbol, columns in table.columns.items()}
+    return replace(state, time_ms=table.open_time_ms[index], marks={**state.marks, **closes})
+
+
+def _bars(table: BarTable, index: int) -> dict[str, Bar]:
+    time_ms = table.open_time_ms[index]
+    return {
+        symbol: Bar(time_ms, c.open[index], c.high[index], c.low[index], c.close[index])
+        for symbol, c in table.columns.items()
+    }
+
+
+def exact(px: float) -> Decimal:
+    """A candle's price in its shortest decimal form."""
+    return Decimal(repr(px))
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """The way of one symbol through its bar: where it turns."""
+
+    symbol: str
+    first: Decimal
+    second: Decimal
+    close: Decimal
+
+
+def _walk(state: ExchangeState, bars: Mapping[str, Bar], rules: VenueRules, slippage: Slippage) -> Step:
+    walker = _Walker(rules, slippage)
+    time_ms = max(bar.open_time_ms for bar in bars.values())
+    opens = {symbol: exact(bar.open) for symbol, bar in bars.items()}
+    state = replace(state, time_ms=time_ms, marks={**state.marks, **opens})
+    state, events = walker.jump(state, tuple(bars))
+    paths = [_path(state, symbol, bar) for symbol, bar in bars.items()]
+    for turn in ("first", "second", "close"):
+        for path in paths:
+            state, more = walker.move(state, path.symbol, getattr(path, turn))
+            events += more
+    if events:
+        check_identities(state)
+    return state, events
+
+
+def _path(state: ExchangeState, symbol: str, bar: Bar) -> _Path:
+    low, high, close = exact(bar.low), exact(bar.high), exact(bar.close)
+    if state.size_base(symbol) < 0:
+        return _Path(symbol, high, low, close)
+    return _Path(symbol, low, high, close)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walker:
+    rules: VenueRules
+    slippage: Slippage
+
+    def jump(self, state: ExchangeState, symbols: tuple[str, ...]) -> Step:
+        """The opens: whatever lies beyond the new price already, liquidation first."""
+        state, events = self._liquidate(state)
+        for order in sorted(state.orders.values(), key=stops_first):
+            mark = state.marks.get(order.symbol)
+            if order.symbol not in symbols or mark is None or order.oid not in state.orders:
+                continue
+            if is_reached(order, mark):
+                state, more = self._fire(state, order)
+                events += more
+            elif _is_through(order, mark):
+                state, more = fill_resting(state, order, order.open_base, self.rules)
+                events += more
+        return state, events
+
+    def move(self, state: ExchangeState, symbol: str, to_px: Decimal) -> Step:
+        """The price of ``symbol`` runs to ``to_px``; every event on the way happens at its own price."""
+        events: tuple[Event, ...] = ()
+        is_down = to_px < state.marks[symbol]
+        can_liquidate = True
+        while True:
+            order = self._next_order(state, symbol, to_px, is_down=is_down)
+            order_px = _event_px(order) if order else to_px
+            liquidation = self._liquidation(state, symbol, to_px, is_down=is_down) if can_liquidate else None
+            if liquidation is not None and (
+                order is None or not _is_before(order_px, liquidation, is_down=is_down)
+            ):
+                before = state = _marked(state, symbol, liquidation)
+                state, more = self._liquidate(state)
+                can_liquidate = state is not before
+            elif order is not None:
+                state = _marked(state, symbol, _later(state.marks[symbol], order_px, is_down=is_down))
+                state, more = self._run(state, order)
+                can_liquidate = True
+            else:
+                return _marked(state, symbol, to_px), events
+            events += more
+
+    def _run(self, state: ExchangeState, order: StandingOrder) -> Step:
+        if order.is_waiting:
+            return self._fire(state, order)
+        return fill_resting(state, order, order.open_base, self.rules)
+
+    def _liquidate(self, state: ExchangeState) -> Step:
+        quotes = {
+            symbol: bar_quote(symbol, state.marks[symbol], self.rules, self.slippage)
+            for symbol in state.positions
+        }
+        return liquidate(state, quotes, self.rules)
+
+    def _fire(self, state: ExchangeState, order: StandingOrder) -> Step:
+        """At the mark or at the trigger, whichever is worse for the taker."""
+        mark, trigger = state.marks[order.symbol], order.request.trigger
+        trigger_px = trigger.trigger_px if trigger else mark
+        px = max(mark, trigger_px) if order.request.is_buy else min(mark, trigger_px)
+        return fire(state, order, bar_quote(order.symbol, px, self.rules, self.slippage), self.rules)
+
+    def _next_order(
+        self, state: ExchangeState, symbol: str, to_px: Decimal, *, is_down: bool
+    ) -> StandingOrder | None:
+        """The order that the price meets first; stops before others at one price."""
+        met = [
+            order
+            for order in state.orders.values()
+            if order.symbol == symbol and _is_met(order, to_px, is_down=is_down)
+        ]
+        sign = -1 if is_down else 1
+        return min(met, key=lambda o: (sign * _event_px(o), *stops_first(o)), default=None)
+
+    def _liquidation(
+        self, state: ExchangeState, symbol: str, to_px: Decimal, *, is_down: bool
+    ) -> Decimal | None:
+        """The first price on the grid beyond the liquidation price, when the way leads past it."""
+        if state.size_base(symbol) == 0 or (state.size_base(symbol) > 0) != is_down:
+            return None
+        px = liquidation_px(state, symbol, self.rules)
+        if px is None or not _is_before(px, to_px, is_down=is_down):
+            return None
+        decimals = self.rules.assets[symbol].size_decimals
+        rounding = PriceRounding.DOWN if is_down else PriceRounding.UP
+        on_grid = round_price(px, decimals, rounding)
+        if on_grid == px:
+            on_grid += -tick_px(px, decimals) if is_down else tick_px(px, decimals)
+        beyond = max(on_grid, to_px) if is_down else min(on_grid, to_px)
+        return _later(state.marks[symbol], beyond, is_down=is_down)
+
+
+def _marked(state: ExchangeState, symbol: str, px: Decimal) -> ExchangeState:
+    return replace(state, marks={**state.marks, symbol: px})
+
+
+def _later(at_px: Decimal, px: Decimal, *, is_down: bool) -> Decimal:
+    """``px``, or where the price already is when that lies behind it."""
+    return min(at_px, px) if is_down else max(at_px, px)
+
+
+def _is_before(px: Decimal, other_px: Decimal, *, is_down: bool) -> bool:
+    return px > other_px if is_down else px < other_px
+
+
+def _event_px(order: StandingOrder) -> Decimal:
+    trigger = order.request.trigger
+    return trigger.trigger_px if order.is_waiting and trigger else order.request.limit_px
+
+
+def _is_met(order: StandingOrder, to_px: Decimal, *, is_down: bool) -> bool:
+    """Whether a price that runs in this direction as far as ``to_px`` meets the order."""
+    if order.is_waiting:
+        return order.request.fires_below == is_down and is_reached(order, to_px)
+    return order.request.is_buy == is_down and _is_through(order, to_px)
+
+
+def _is_through(order: StandingOrder, px: Decimal) -> bool:
+    """Whether a resting order's price has been traded through, not only touched."""
+    if order.is_waiting:
+        return False
+    return px < order.request.limit_px if order.request.is_buy else px > order.request.limit_px

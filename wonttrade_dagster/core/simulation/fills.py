@@ -1,0 +1,152 @@
+"""What one fill does to an account.
+
+Belongs here: entry price, closed PnL, fee, margin transfer, direction word of a single fill.
+Does not belong here: which fills happen (``matching``), what follows from them (``orders``, ``marks``).
+
+Rules: protocol.md §10.1 (fee truncated to 6 decimals, closed PnL without fee), §10.3 (entry averages on an
+increase, stays on a decrease, restarts on a flip). An isolated opening moves cost / leverage from the cross
+account and pays its fee from that margin (this reproduces the recorded HYPE position); how much margin a
+partial close gives back is not established: here the closed share of the position's equity at the
+fill's price.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, Decimal
+
+from wonttrade_dagster.core.model import Leg
+from wonttrade_dagster.core.simulation.records import (
+    ZERO,
+    ExchangeState,
+    Execution,
+    PerpPosition,
+    VenueRules,
+)
+
+FEE_QUANTUM_USD = Decimal("0.000001")
+
+
+@dataclass(frozen=True, slots=True)
+class FillCause:
+    """Why a fill happens: the order it belongs to and what is charged for it."""
+
+    oid: int
+    cloid: str | None
+    fee_rate: Decimal
+    crossed: bool
+    leg: Leg | None = None
+    liquidation_mark_px: Decimal | None = None
+    direction: str | None = None
+    """Overrides the word, for takeovers."""
+
+
+def fee_usd(px: Decimal, size_base: Decimal, rate: Decimal) -> Decimal:
+    """Notional·rate, cut (not rounded) to 6 decimals."""
+    return (px * size_base * rate).quantize(FEE_QUANTUM_USD, rounding=ROUND_DOWN)
+
+
+def direction(held_base: Decimal, signed_base: Decimal) -> str:
+    """The venue's word for a trade of ``signed_base`` against a position of ``held_base``."""
+    side = "Long" if held_base > 0 or (held_base == 0 and signed_base > 0) else "Short"
+    if held_base * signed_base >= 0:
+        return f"Open {side}"
+    if abs(signed_base) <= abs(held_base):
+        return f"Close {side}"
+    return f"{side} > {'Short' if side == 'Long' else 'Long'}"
+
+
+def apply_fill(
+    state: ExchangeState,
+    symbol: str,
+    signed_base: Decimal,
+    px: Decimal,
+    cause: FillCause,
+    rules: VenueRules,
+) -> tuple[ExchangeState, Execution]:
+    """Book one fill of ``signed_base`` at ``px``; margin is not judged here."""
+    held = state.size_base(symbol)
+    fee = fee_usd(px, abs(signed_base), cause.fee_rate)
+    closed = -signed_base if abs(signed_base) <= abs(held) else held
+    pnl = ZERO
+    booked = state
+    if held * signed_base < 0:
+        pnl = (px - state.positions[symbol].entry_px) * closed
+        booked = _close(state, symbol, closed, px)
+    opened = signed_base if held * signed_base >= 0 else signed_base + closed
+    if opened:
+        booked = _open(booked, symbol, opened, px, rules)
+    execution = Execution(
+        symbol=symbol,
+        oid=cause.oid,
+        tid=state.next_tid,
+        cloid=cause.cloid,
+        time_ms=state.time_ms,
+        px=px,
+        is_buy=signed_base > 0,
+        size_base=abs(signed_base),
+        start_position_base=held,
+        direction=cause.direction or direction(held, signed_base),
+        closed_pnl_usd=pnl,
+        fee_usd=fee,
+        crossed=cause.crossed,
+        leg=cause.leg,
+        liquidation_mark_px=cause.liquidation_mark_px,
+    )
+    return _booked(_charge(booked, symbol, fee), execution), execution
+
+
+def _booked(state: ExchangeState, execution: Execution) -> ExchangeState:
+    symbol, filled = execution.symbol, state.net_filled_base.get(execution.symbol, ZERO)
+    return replace(
+        state,
+        realized_pnl_usd=state.realized_pnl_usd + execution.closed_pnl_usd,
+        fees_usd=state.fees_usd + execution.fee_usd,
+        net_filled_base={**state.net_filled_base, symbol: filled + execution.signed_base},
+        marks={symbol: execution.px, **state.marks},
+        next_tid=state.next_tid + 1,
+    )
+
+
+def _close(state: ExchangeState, symbol: str, closed: Decimal, px: Decimal) -> ExchangeState:
+    """Take ``closed`` (signed as held) out of a position; its proceeds go to the margin it used."""
+    position = state.positions[symbol]
+    left = position.size_base - closed
+    if position.is_cross:
+        cross_raw, isolated_raw = state.cross_raw_usd + closed * px, ZERO
+    else:
+        equity = position.isolated_raw_usd + position.size_base * px
+        released = max(equity * closed / position.size_base, ZERO) if left else equity
+        cross_raw = state.cross_raw_usd + released
+        isolated_raw = position.isolated_raw_usd + closed * px - released
+    changed = replace(position, size_base=left, isolated_raw_usd=isolated_raw)
+    return replace(state, cross_raw_usd=cross_raw, positions=with_position(state.positions, changed))
+
+
+def _open(
+    state: ExchangeState, symbol: str, opened: Decimal, px: Decimal, rules: VenueRules
+) -> ExchangeState:
+    """Add ``opened`` (signed) to a position or start one."""
+    setting = state.setting(symbol, rules)
+    position = state.positions.get(symbol) or PerpPosition(symbol, ZERO, px, setting.is_cross)
+    size = position.size_base + opened
+    entry = px if not position.size_base else (position.entry_px * position.size_base + px * opened) / size
+    margin = abs(opened) * px / setting.leverage
+    cross_raw = state.cross_raw_usd - (opened * px if setting.is_cross else margin)
+    isolated_raw = ZERO if setting.is_cross else position.isolated_raw_usd + margin - opened * px
+    changed = replace(position, size_base=size, entry_px=entry, isolated_raw_usd=isolated_raw)
+    return replace(state, cross_raw_usd=cross_raw, positions=with_position(state.positions, changed))
+
+
+def _charge(state: ExchangeState, symbol: str, amount_usd: Decimal) -> ExchangeState:
+    """Take a fee from the margin that carries the position, from the cross account once it is closed."""
+    position = state.positions.get(symbol)
+    if position is None or position.is_cross:
+        return replace(state, cross_raw_usd=state.cross_raw_usd - amount_usd)
+    changed = replace(position, isolated_raw_usd=position.isolated_raw_usd - amount_usd)
+    return replace(state, positions=with_position(state.positions, changed))
+
+
+def with_position(positions: Mapping[str, PerpPosition], changed: PerpPosition) -> Mapping[str, PerpPosition]:
+    """The positions with one replaced, or removed when its size became 0."""
+    others = {name: p for name, p in positions.items() if name != changed.symbol}
+    return {**others, changed.symbol: changed} if changed.size_base else others

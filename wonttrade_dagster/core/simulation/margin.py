@@ -1,0 +1,172 @@
+"""What an account is worth, what it must hold, and where it would be liquidated.
+
+Belongs here: pure readings of a state under the rules: equity, margin, maintenance, liquidation prices.
+Does not belong here: changing anything.
+
+Formulas: protocol.md §10.1 (verified on recordings), §10.3 (tiers), Hyperliquid documentation
+"Liquidations" for the cross liquidation price.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+from wonttrade_dagster.core.model import AssetSpec, MarginTier
+from wonttrade_dagster.core.simulation.records import ZERO, ExchangeState, PerpPosition, VenueRules
+
+MIN_TRANSFER_FRACTION = Decimal("0.1")
+"""Of the cross notional: what a withdrawal must leave behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceTier:
+    """From ``lower_bound_usd`` of notional on: maintenance = notional·``rate`` − ``deduction_usd``."""
+
+    lower_bound_usd: Decimal
+    rate: Decimal
+    deduction_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MarginScope:
+    """What is liquidated together: the cross positions, or one isolated position."""
+
+    equity_usd: Decimal
+    maintenance_usd: Decimal
+    positions: tuple[PerpPosition, ...]
+
+
+@lru_cache(maxsize=1024)
+def _maintenance_tiers(tiers: tuple[MarginTier, ...], max_leverage: int) -> tuple[MaintenanceTier, ...]:
+    made: list[MaintenanceTier] = []
+    for tier in tiers or (MarginTier(ZERO, max_leverage),):
+        rate = Decimal(1) / (2 * tier.max_leverage)
+        previous = made[-1] if made else MaintenanceTier(ZERO, ZERO, ZERO)
+        deduction = previous.deduction_usd + tier.lower_bound_usd * (rate - previous.rate)
+        made.append(MaintenanceTier(tier.lower_bound_usd, rate, deduction))
+    return tuple(made)
+
+
+def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
+    """Half of the initial margin at maximum leverage, tier by tier, continuous at the bounds."""
+    return _maintenance_tiers(spec.margin_tiers, spec.max_leverage)
+
+
+def maintenance_tier(spec: AssetSpec, notional_usd: Decimal) -> MaintenanceTier:
+    """The tier that a notional falls into; a bound belongs to the tier above it."""
+    found = maintenance_tiers(spec)[0]
+    for tier in maintenance_tiers(spec)[1:]:
+        if notional_usd >= tier.lower_bound_usd:
+            found = tier
+    return found
+
+
+def maintenance_usd(spec: AssetSpec, notional_usd: Decimal) -> Decimal:
+    """Maintenance margin of one position."""
+    tier = maintenance_tier(spec, notional_usd)
+    return notional_usd * tier.rate - tier.deduction_usd
+
+
+def max_leverage_at(spec: AssetSpec, notional_usd: Decimal) -> int:
+    """The highest leverage that the asset's margin table allows for a position of that notional."""
+    allowed = spec.max_leverage
+    for tier in spec.margin_tiers:
+        if notional_usd >= tier.lower_bound_usd:
+            allowed = tier.max_leverage
+    return allowed
+
+
+def value_usd(state: ExchangeState, position: PerpPosition) -> Decimal:
+    """Signed size·mark."""
+    return position.size_base * state.marks[position.symbol]
+
+
+def unrealized_usd(state: ExchangeState, position: PerpPosition) -> Decimal:
+    """Size·(mark − entry)."""
+    return position.size_base * (state.marks[position.symbol] - position.entry_px)
+
+
+def account_value_usd(state: ExchangeState) -> Decimal:
+    """Cross and isolated equity together at the state's marks (``marginSummary.accountValue``)."""
+    held = (p.isolated_raw_usd + value_usd(state, p) for p in state.positions.values())
+    return state.cross_raw_usd + sum(held, ZERO)
+
+
+def cross_positions(state: ExchangeState) -> tuple[PerpPosition, ...]:
+    """The positions that share the cross margin."""
+    return tuple(p for p in state.positions.values() if p.is_cross)
+
+
+def margin_used_usd(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> Decimal:
+    """Cross: position value / leverage; isolated: its equity."""
+    if position.is_cross:
+        return abs(value_usd(state, position)) / state.setting(position.symbol, rules).leverage
+    return position.isolated_raw_usd + value_usd(state, position)
+
+
+def cross_value_usd(state: ExchangeState) -> Decimal:
+    """``crossMarginSummary.accountValue``."""
+    return state.cross_raw_usd + _total(value_usd(state, p) for p in cross_positions(state))
+
+
+def free_margin_usd(state: ExchangeState, rules: VenueRules) -> Decimal:
+    """``withdrawable``: cross value − max(Σ cross margin used, 10 % of the cross notional), at least 0."""
+    cross = cross_positions(state)
+    used = _total(margin_used_usd(state, p, rules) for p in cross)
+    notional = _total(abs(value_usd(state, p)) for p in cross)
+    free = cross_value_usd(state) - max(used, MIN_TRANSFER_FRACTION * notional)
+    return max(free, ZERO)
+
+
+def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> Decimal:
+    """Maintenance margin of a position at its mark."""
+    return maintenance_usd(rules.assets[position.symbol], abs(value_usd(state, position)))
+
+
+def cross_scope(state: ExchangeState, rules: VenueRules) -> MarginScope:
+    """The cross account as one liquidation unit."""
+    cross = cross_positions(state)
+    needed = _total(position_maintenance_usd(state, p, rules) for p in cross)
+    return MarginScope(cross_value_usd(state), needed, cross)
+
+
+def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
+    """One isolated position as a liquidation unit."""
+    equity = position.isolated_raw_usd + value_usd(state, position)
+    return MarginScope(equity, position_maintenance_usd(state, position, rules), (position,))
+
+
+def scope_of(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
+    """The liquidation unit that a position belongs to."""
+    if position.is_cross:
+        return cross_scope(state, rules)
+    return isolated_scope(state, position, rules)
+
+
+def liquidation_px(state: ExchangeState, symbol: str, rules: VenueRules) -> Decimal | None:
+    """Mark of ``symbol`` at which equity meets maintenance, everything else unchanged; None if none is.
+
+    Within one tier this is the documented ``price − side·available/size/(1 − l·side)``; the right tier
+    is searched, because a short's notional grows on the way. Isolated: exact to the venue's own figure.
+    """
+    position = state.positions.get(symbol)
+    if position is None:
+        return None
+    scope = scope_of(state, position, rules)
+    size, notional = position.size_base, abs(value_usd(state, position))
+    spec = rules.assets[symbol]
+    rest = scope.equity_usd - value_usd(state, position)
+    others = scope.maintenance_usd - maintenance_usd(spec, notional)
+    # Maintenance is convex in the price (the largest of its tiers' lines), so equity falls below it at
+    # the first line it meets: the highest root for a long, the lowest for a short.
+    roots = [
+        (others - tier.deduction_usd - rest) / (size - abs(size) * tier.rate)
+        for tier in maintenance_tiers(spec)
+    ]
+    found = max(roots) if size > 0 else min(roots)
+    return found if found > 0 else None
+
+
+def _total(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, ZERO)
