@@ -59,6 +59,10 @@ class JournalRecord:
     recorded_at_ms: int
     body: Mapping[str, Any]
 
+    def json(self) -> bytes:
+        """The body as it was handed in, for ``core.codec``."""
+        return _compact(self.body)
+
 
 class Journal(AuditSink):
     """An append-only file of records that any number of processes may write.
@@ -132,19 +136,29 @@ class Journal(AuditSink):
 
     def last_applied(self) -> tuple[int, Decision] | None:
         """Cycle time and decision that were applied last; reads backwards from the end of the file."""
-        for record in self._backwards("applied"):
+        for record in self.newest("applied"):
             return record.cycle_ms, _decoded(Decision, record.body["decision"])
         return None
 
     def intents(self, cycle_ms: int) -> tuple[PlaceOrder, ...]:
         """The orders of a cycle that were, or were about to be, sent; oldest first."""
         found: list[PlaceOrder] = []
-        for record in self._backwards("intent"):
+        for record in self.newest("intent"):
             if record.cycle_ms == cycle_ms:
                 found.append(_decoded(PlaceOrder, record.body["order"]))
             elif record.recorded_at_ms < cycle_ms - _MILLISECONDS_PER_HOUR:
                 break  # an intent is written during its cycle: what is older cannot belong to it
         return tuple(reversed(found))
+
+    def newest(self, kind: str) -> Iterator[JournalRecord]:
+        """Records of one kind, newest first; reads no further back than the caller asks."""
+        mark = f'"kind":{json.dumps(kind)}'.encode()
+        try:
+            for line in ndjson.lines_backwards(self.path):
+                if mark in line[:200] and (record := _parsed(line)) is not None and record.kind == kind:
+                    yield record
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
 
     # --- the file ---
 
@@ -240,16 +254,6 @@ class Journal(AuditSink):
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             return not ndjson.tail_without_newline(file)
-
-    def _backwards(self, kind: str) -> Iterator[JournalRecord]:
-        """Records of one kind, newest first; parses only lines that can be of that kind."""
-        mark = f'"kind":{json.dumps(kind)}'.encode()
-        try:
-            for line in ndjson.lines_backwards(self.path):
-                if mark in line[:200] and (record := _parsed(line)) is not None and record.kind == kind:
-                    yield record
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:

@@ -53,7 +53,7 @@ class Spool:
         spooled = self._read(self.path(cycle_ms, stage), cycle_ms, stage)
         return spooled.payload if spooled else None
 
-    def keys(self) -> Sequence[tuple[int, Stage]]:
+    def waiting(self) -> Sequence[tuple[int, Stage]]:
         """Cycle and stage of everything that waits, oldest first, stages in their order."""
         order = {stage: position for position, stage in enumerate(Stage)}
         found = [key for path in self._files() if (key := _key(path.name)) is not None]

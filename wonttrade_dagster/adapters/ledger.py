@@ -1,0 +1,343 @@
+"""The ledger: the queryable history of one account's cycles, in one DuckDB file.
+
+Belongs here: stage records in and out, and what a new cycle wants to know of the ones before it.
+Does not belong here: the order of journal and ledger (``adapters.records``), market history, reports.
+
+Every record is first a file in the spool, so that nobody who holds the DuckDB file can stop a cycle; the last
+stage drains the spool. Reads look into the spool, then into DuckDB, then (while DuckDB is held by somebody or
+broken) into the published copy and the journal. All of it may be deleted between two cycles.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from pydantic import ValidationError
+
+from wonttrade_dagster.adapters import ledger_tables as tables
+from wonttrade_dagster.adapters.duckdb_file import connect, publish, read_copy_path
+from wonttrade_dagster.adapters.journal import Journal
+from wonttrade_dagster.adapters.spool import Spool, SpooledStage, stored_already
+from wonttrade_dagster.core.codec import decode
+from wonttrade_dagster.core.errors import StorageError, StorageLockedError
+from wonttrade_dagster.core.model import (
+    CycleReport,
+    Decision,
+    DecisionRecord,
+    EquityPoint,
+    ExecutionPlan,
+    ExecutionReport,
+    Fill,
+    PriorDecision,
+    Refusal,
+    Stage,
+    StageFailure,
+)
+from wonttrade_dagster.core.ports import Ledger
+
+IMPATIENT_SECONDS = 30.0
+"""After one wait for a held file has failed, how long nobody waits for it again: a cycle has many reads."""
+
+_BATCH = 512
+"""Spooled records per transaction: bounds memory when days have piled up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a drain ended.
+
+    Attributes:
+        drained: records that are in DuckDB now and no longer in the spool.
+        deferred: why the rest still waits in the spool; None when nothing does.
+        set_aside: files that DuckDB did not take (another record of that stage is stored, or no JSON).
+    """
+
+    drained: int
+    deferred: str | None = None
+    set_aside: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one cycle's decision: exactly one of the two is set."""
+
+    cycle_ms: int
+    decision: Decision | None
+    refusal: Refusal | None
+
+
+class DuckDBLedger(Ledger):
+    """History of one account, written through a spool.
+
+    Args:
+        path: the DuckDB file; made by the first drain.
+        spool_dir: where records wait for it; on the same disk, of this ledger alone.
+        lock_seconds: how long to wait for whoever holds the file.
+        journal: what is asked while the file is held, and what knows of a decision that was applied just
+            before a kill.
+    """
+
+    def __init__(
+        self, path: Path, spool_dir: Path, lock_seconds: float = 2.0, journal: Journal | None = None
+    ) -> None:
+        self.path = path
+        self.spool = Spool(spool_dir)
+        self._lock_seconds = lock_seconds
+        self._journal = journal
+        self._impatient_until = 0.0
+        self._seen: tuple[object, int, frozenset[str]] | None = None  # file state, cycle, its stages
+
+    # --- records ---
+
+    def record(self, cycle_ms: int, stage: Stage, payload: bytes) -> None:
+        """Keep the JSON of one stage. Raises ``StorageError`` for a stage that is stored already."""
+        if self._is_in_duckdb(cycle_ms, stage):
+            raise stored_already(cycle_ms, stage)
+        self.spool.add(cycle_ms, stage, payload)
+
+    def load(self, cycle_ms: int, stage: Stage) -> bytes | None:
+        """The JSON kept for a stage, byte for byte, or None."""
+        spooled = self.spool.get(cycle_ms, stage)
+        if spooled is not None or stage.value not in self._stages_in_duckdb(cycle_ms):
+            return spooled
+        with self._reading() as connection:
+            return tables.payload(connection, cycle_ms, stage) if connection else None
+
+    # --- what a new cycle wants to know ---
+
+    def last_report(self, before_ms: int) -> CycleReport | None:
+        """The newest report of a cycle before ``before_ms``."""
+        with self._reading() as connection:
+            cycles = self._cycles(connection, Stage.CYCLE_REPORTS, before_ms)
+            reports = (self._decoded(connection, cycle, Stage.CYCLE_REPORTS, CycleReport) for cycle in cycles)
+            report: CycleReport | None = next((report for report in reports if report is not None), None)
+        journalled = self._journalled_report(before_ms, after_ms=report.cycle_ms if report else None)
+        return journalled or report
+
+    def equity(self) -> Sequence[EquityPoint]:
+        """Account value once a cycle, oldest first, the opening equity being the first."""
+        with self._reading() as connection:
+            values = tables.account_values(connection) if connection else self._journalled_values()
+            opening = tables.opening(connection) if connection else None
+        waiting = [key for key in self.spool.waiting() if key[1] is Stage.CYCLE_REPORTS]
+        for spooled in self.spool.read(waiting):
+            value, carried = tables.report_facts(spooled.payload)
+            values |= {} if value is None else {spooled.cycle_ms: value}
+            opening = opening or carried
+        if opening is not None:  # the first cycle opens before it trades: its first value is the opening
+            values = {cycle: value for cycle, value in values.items() if cycle > opening.time_ms}
+            values[opening.time_ms] = opening.account_value_usd
+        return [EquityPoint(cycle_ms, values[cycle_ms]) for cycle_ms in sorted(values)]
+
+    def prior(self, before_ms: int) -> PriorDecision:
+        """The last applied decision before a cycle, and how the cycle before it ended."""
+        with self._reading() as connection:
+            newest = self._newest_outcome(connection, before_ms)
+            applied = self._applied(connection, before_ms)
+            journalled = self._journal.last_applied() if self._journal else None
+            if journalled and journalled[0] < before_ms and (not applied or journalled[0] > applied.cycle_ms):
+                applied = _Outcome(*journalled, refusal=None)
+            if applied is None:
+                return PriorDecision(None, None, newest.refusal if newest else None)
+            is_older = newest is not None and newest.cycle_ms > applied.cycle_ms
+            refusal = newest.refusal if newest and is_older else None
+            fills = self._fills(connection, applied.cycle_ms)
+        return PriorDecision(applied.decision, applied.cycle_ms, refusal, fills)
+
+    # --- DuckDB ---
+
+    def drain(self) -> Drained:
+        """Move every spooled record into DuckDB; never raises for a file that is held or a full disk.
+
+        Safe to repeat after a kill at any moment: a record leaves the spool only after its commit.
+        """
+        total, aside = 0, list[Path]()
+        try:
+            while keys := self.spool.waiting()[:_BATCH]:
+                spooled = self.spool.read(keys)
+                with connect(self.path, self._lock_seconds) as connection:
+                    refused = tables.insert(connection, spooled)
+                aside += [self.spool.set_aside(*key) for key in refused]
+                total += self._forget(spooled, refused)
+        except (StorageError, OSError, duckdb.Error) as error:
+            return Drained(total, str(error), tuple(aside))
+        return Drained(total, None, tuple(aside))
+
+    def publish(self) -> str | None:
+        """Replace the read copy ``<name>.read.duckdb``; None when done, else why it is as old as before."""
+        if not self.path.exists():
+            return f"{self.path} does not exist yet"
+        try:
+            publish(self.path, self._lock_seconds)
+        except (StorageError, duckdb.Error) as error:
+            return str(error)
+        return None
+
+    def _forget(self, spooled: Sequence[SpooledStage], refused: set[tuple[int, Stage]]) -> int:
+        done = [(item.cycle_ms, item.stage) for item in spooled]
+        kept = [key for key in done if key not in refused]
+        for key in kept:
+            self.spool.remove(*key)
+        return len(kept)
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+        """The DuckDB file or its published copy; None when there is neither and the spool has to do.
+
+        Raises ``StorageError`` when the file is there, cannot be read, and there is no journal to ask.
+        """
+        with ExitStack() as stack:
+            connection = self._connected(stack)
+            try:
+                yield connection if connection and tables.exist(connection) else None
+            except duckdb.Error as error:
+                raise StorageError(
+                    f"{self.path} could not be read ({error}): restore or remove it"
+                ) from error
+
+    def _connected(self, stack: ExitStack) -> duckdb.DuckDBPyConnection | None:
+        if not self.path.exists():
+            return None
+        try:
+            return stack.enter_context(connect(self.path, self._patience_seconds(), read_only=True))
+        except StorageError as error:
+            if isinstance(error, StorageLockedError):
+                self._impatient_until = time.monotonic() + IMPATIENT_SECONDS
+            return self._second_best(stack, error)
+
+    def _second_best(self, stack: ExitStack, error: StorageError) -> duckdb.DuckDBPyConnection | None:
+        """The published copy, else nothing if there is a journal to ask, else the error."""
+        copy = read_copy_path(self.path)
+        try:
+            if copy.exists():
+                return stack.enter_context(connect(copy, self._patience_seconds(), read_only=True))
+        except StorageError:
+            pass  # then the copy is no help either, and ``error`` says what is wrong
+        if self._journal is None:
+            raise error
+        return None
+
+    def _patience_seconds(self) -> float:
+        return 0.0 if time.monotonic() < self._impatient_until else self._lock_seconds
+
+    def _is_in_duckdb(self, cycle_ms: int, stage: Stage) -> bool:
+        try:
+            return stage.value in self._stages_in_duckdb(cycle_ms)
+        except StorageError:  # it cannot be asked now; the drain keeps both and says so if there are two
+            return False
+
+    def _stages_in_duckdb(self, cycle_ms: int) -> frozenset[str]:
+        """The stored stages of a cycle; asked once per state of the file, since a cycle asks many times."""
+        state = tuple(_state(Path(f"{self.path}{suffix}")) for suffix in ("", ".wal"))
+        if self._seen is not None and self._seen[:2] == (state, cycle_ms):
+            return self._seen[2]
+        with self._reading() as connection:
+            found = tables.stages(connection, cycle_ms) if connection else frozenset()
+        if time.monotonic() >= self._impatient_until:
+            self._seen = (state, cycle_ms, found)
+        return found
+
+    # --- reading across spool, DuckDB and journal ---
+
+    def _load(
+        self, connection: duckdb.DuckDBPyConnection | None, cycle_ms: int, stage: Stage
+    ) -> bytes | None:
+        spooled = self.spool.get(cycle_ms, stage)
+        if spooled is not None or connection is None:
+            return spooled
+        return tables.payload(connection, cycle_ms, stage)
+
+    def _decoded(
+        self,
+        connection: duckdb.DuckDBPyConnection | None,
+        cycle_ms: int,
+        stage: Stage,
+        kind: Any,  # noqa: ANN401 (a type or a union of types)
+    ) -> Any:  # noqa: ANN401 (a record of ``kind``)
+        payload = self._load(connection, cycle_ms, stage)
+        return None if payload is None else _decode(kind, payload, cycle_ms, stage)
+
+    def _cycles(
+        self, connection: duckdb.DuckDBPyConnection | None, stage: Stage, before_ms: int
+    ) -> list[int]:
+        """Cycles that have that stage, newest first: all of the spool's and the newest of DuckDB's."""
+        spooled = {cycle for cycle, held in self.spool.waiting() if held is stage and cycle < before_ms}
+        stored = tables.newest_cycle(connection, stage, before_ms) if connection else None
+        return sorted(spooled | ({stored} if stored is not None else set()), reverse=True)
+
+    def _newest_outcome(
+        self, connection: duckdb.DuckDBPyConnection | None, before_ms: int
+    ) -> _Outcome | None:
+        cycles = self._cycles(connection, Stage.DECISIONS, before_ms)
+        return next((self._outcome(connection, cycle) for cycle in cycles), None)
+
+    def _applied(self, connection: duckdb.DuckDBPyConnection | None, before_ms: int) -> _Outcome | None:
+        cycles = set(self._cycles(connection, Stage.DECISIONS, before_ms))
+        if connection and (stored := tables.newest_applied(connection, before_ms)) is not None:
+            cycles.add(stored)
+        outcomes = (self._outcome(connection, cycle) for cycle in sorted(cycles, reverse=True))
+        return next((outcome for outcome in outcomes if outcome and outcome.decision), None)
+
+    def _outcome(self, connection: duckdb.DuckDBPyConnection | None, cycle_ms: int) -> _Outcome | None:
+        """Applied means: the model decided, and its plan was made without a refusal."""
+        record = self._decoded(connection, cycle_ms, Stage.DECISIONS, DecisionRecord | StageFailure)
+        plan = self._decoded(connection, cycle_ms, Stage.EXECUTION_PLANS, ExecutionPlan | StageFailure)
+        for stage in (record, plan):
+            if isinstance(stage, StageFailure):
+                return _Outcome(cycle_ms, None, Refusal(stage.reason, stage.detail))
+        if record is None:
+            return None
+        if isinstance(record.outcome, Refusal):
+            return _Outcome(cycle_ms, None, record.outcome)
+        if plan is None:
+            refusal = Refusal("cycle_interrupted", "the cycle ended before its decision was taken on")
+            return _Outcome(cycle_ms, None, refusal)
+        return _Outcome(cycle_ms, None if plan.refusal else record.outcome, plan.refusal)
+
+    def _fills(self, connection: duckdb.DuckDBPyConnection | None, cycle_ms: int) -> tuple[Fill, ...]:
+        kind = ExecutionReport | StageFailure
+        report = self._decoded(connection, cycle_ms, Stage.EXECUTIONS, kind)
+        if report is None and self._journal is not None:
+            newest = next(self._journal.newest("execution"), None)
+            if newest is not None and newest.cycle_ms == cycle_ms:
+                report = _decode(kind, newest.json(), cycle_ms, Stage.EXECUTIONS)
+        return report.fills if isinstance(report, ExecutionReport) else ()
+
+    def _journalled_report(self, before_ms: int, after_ms: int | None) -> CycleReport | None:
+        """The journal's newest report, if it is newer than what the ledger has."""
+        for entry in self._journal.newest("cycle_report") if self._journal else ():
+            if entry.cycle_ms < before_ms:
+                if after_ms is not None and entry.cycle_ms <= after_ms:
+                    return None
+                report: CycleReport = _decode(CycleReport, entry.json(), entry.cycle_ms, Stage.CYCLE_REPORTS)
+                return report
+        return None
+
+    def _journalled_values(self) -> dict[int, Decimal]:
+        entries = self._journal.records("cycle_report") if self._journal else ()
+        found = ((entry.cycle_ms, entry.body.get("account_value_usd")) for entry in entries)
+        return {cycle_ms: Decimal(value) for cycle_ms, value in found if value is not None}
+
+
+def _decode(kind: Any, payload: bytes, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (see codec)
+    try:
+        return decode(kind, payload)
+    except ValidationError as error:
+        raise StorageError(
+            f"stage {stage.value} of cycle {cycle_ms} is not readable by this version "
+            f"({error.error_count()} fields differ): move the ledger away or use the version that wrote it"
+        ) from error
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes whenever a file is written or replaced."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
