@@ -207,7 +207,7 @@ class MarketHistory:
         """What is stored: ``symbol, series, rows, first_ms, last_ms, sources``, one row a series."""
         if not self.path.exists():
             return pl.DataFrame(schema=_COVERAGE_SCHEMA)
-        with self._connected() as connection:
+        with self._reading() as connection:
             return _frame(connection, _COVERAGE).cast(pl.Schema(_COVERAGE_SCHEMA))
 
     def gaps(self, symbol: str, interval: str, from_ms: int, to_ms: int) -> tuple[Gap, ...]:
@@ -226,28 +226,34 @@ class MarketHistory:
         # table, columns and comparisons are constants of this module; values travel as parameters
         query = f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(where)} ORDER BY {table.time}"  # noqa: S608
         bounds = [bound for bound in (from_ms, to_ms) if bound is not None]
-        with self._connected() as connection:
+        with self._reading() as connection:
             return _frame(connection, query, [*key, *bounds]).cast(schema)
 
     @contextmanager
-    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with connect(self.path, self.lock_seconds) as connection:
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Read-only, so that a user's own read-only session is not in the way."""
+        with connect(self.path, self.lock_seconds, read_only=True) as connection:
             try:
-                connection.execute(_TABLES)
                 yield connection
             except duckdb.Error as error:
                 raise StorageError(
-                    f"{self.path} could not be used ({_first_line(error)}): "
-                    "it is unchanged; free the disk or restore the file and try again"
+                    f"{self.path} could not be read ({_first_line(error)}): import the history again"
                 ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connected() as connection:
-            connection.begin()
-            yield connection
-            connection.commit()
+        """One transaction: all that is written in the block, or nothing."""
+        with connect(self.path, self.lock_seconds) as connection:
+            try:
+                connection.begin()
+                connection.execute(_TABLES)
+                yield connection
+                connection.commit()
+            except duckdb.Error as error:
+                raise StorageError(
+                    f"{self.path} did not take the rows ({_first_line(error)}): it is as it was before; "
+                    "free the disk or restore the file and try again"
+                ) from error
 
 
 def gaps_in(frame: pl.DataFrame, interval: str, from_ms: int, to_ms: int) -> tuple[Gap, ...]:

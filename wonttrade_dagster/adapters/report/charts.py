@@ -67,9 +67,13 @@ def iso_times(times_ms: pl.Series) -> list[str]:
 
 
 def all_charts(data: ReportData) -> list[dict[str, Any]]:
-    """Every chart of a report, in its order."""
+    """Every chart of a report, in its order, all over the same time axis."""
     prices = [price_chart(data, symbol) for symbol in data.prices]
-    return [equity_chart(data), drawdown_chart(data), *prices, latency_chart(data)]
+    charts = [equity_chart(data), drawdown_chart(data), *prices, latency_chart(data)]
+    span = iso_times(pl.Series([data.from_ms, data.to_ms], dtype=pl.Int64))
+    for chart in charts:
+        chart["layout"]["xaxis"]["range"] = span
+    return charts
 
 
 def equity_chart(data: ReportData) -> dict[str, Any]:
