@@ -88,7 +88,8 @@ def walk_bars(
 def _stand(state: ExchangeState, table: BarTable, index: int) -> ExchangeState:
     """Marks at the closes of a bar."""
     closes = {symbol: exact(columns.close[index]) for symbol, columns in table.columns.items()}
-    return replace(state, time_ms=table.open_time_ms[index], marks={**state.marks, **closes})
+    time_ms = max(state.time_ms, table.open_time_ms[index])
+    return replace(state, time_ms=time_ms, marks={**state.marks, **closes})
 
 
 def _bars(table: BarTable, index: int) -> dict[str, Bar]:
@@ -116,7 +117,7 @@ class _Path:
 
 def _walk(state: ExchangeState, bars: Mapping[str, Bar], rules: VenueRules, slippage: Slippage) -> Step:
     walker = _Walker(rules, slippage)
-    time_ms = max(bar.open_time_ms for bar in bars.values())
+    time_ms = max(state.time_ms, *(bar.open_time_ms for bar in bars.values()))
     opens = {symbol: exact(bar.open) for symbol, bar in bars.items()}
     state = replace(state, time_ms=time_ms, marks={**state.marks, **opens})
     state, events = walker.jump(state, tuple(bars))
