@@ -6,7 +6,7 @@ Does not belong here: the loop, the drawing (``adapters.report``), the simulated
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import polars as pl
 
 from wonttrade_dagster.adapters.duckdb_file import connect
 from wonttrade_dagster.adapters.journal import Journal
+from wonttrade_dagster.adapters.report.data import DECISION_SCHEMA, LATENCY_SCHEMA, PROTECTION_SCHEMA
 from wonttrade_dagster.core.backtest import MemoryRecords
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.errors import UsageError
@@ -24,30 +25,16 @@ from wonttrade_dagster.core.model import (
     ExecutionPlan,
     ExecutionReport,
     Fill,
+    Leg,
     PlaceOrder,
     Refusal,
     Stage,
 )
-from wonttrade_dagster.core.performance import fills_frame
+from wonttrade_dagster.core.performance import EQUITY_SCHEMA, Unprotected, fills_frame, unprotected_summary
 
 RESULTS_NAME = "backtest-results.ndjson"
 SUMMARY_NAME = "summary.json"
 DATABASE_NAME = "backtest.duckdb"
-
-EQUITY = {"time_ms": pl.Int64(), "account_value_usd": pl.Float64()}
-LATENCY = {
-    "cycle_ms": pl.Int64(),
-    "latency_ms": pl.Int64(),
-    "prompt_tokens": pl.Int64(),
-    "completion_tokens": pl.Int64(),
-}
-DECISIONS = {
-    "cycle_ms": pl.Int64(),
-    "outcome": pl.String(),
-    "reason": pl.String(),
-    "prior_plan": pl.String(),
-    "explanation": pl.String(),
-}
 
 
 @dataclass(slots=True)
@@ -66,6 +53,9 @@ class BacktestResults:
     equity: list[tuple[int, float]] = field(default_factory=list)
     latency: list[tuple[int, int, int, int]] = field(default_factory=list)
     decisions: list[tuple[int, str, str, str, str]] = field(default_factory=list)
+    protection: list[tuple[int, str, float | None, float | None]] = field(default_factory=list)
+    executions: list[ExecutionReport] = field(default_factory=list)
+    funding_usd: float = 0.0
 
     def begin(self, facts: Mapping[str, Any], from_ms: int) -> None:
         """Write the first line: what this backtest is."""
@@ -103,40 +93,44 @@ class BacktestResults:
         kept = outcome.prior_plan.value if isinstance(outcome, Decision) else ""
         told = outcome.explanation if isinstance(outcome, Decision) else outcome.detail
         self.decisions.append((cycle_ms, report.outcome, report.reason, kept, told))
+        self.protection += [_levels(report, position.symbol) for position in report.positions]
+        if execution.unprotected_seconds:
+            self.executions.append(replace(execution, results=(), account=None))
+        if report.performance is not None:
+            self.funding_usd = float(report.performance.funding_usd)
 
     def frames(self) -> "BacktestFrames":
         """The rows so far as frames."""
         return BacktestFrames(
-            equity=pl.DataFrame(self.equity, schema=EQUITY, orient="row"),
+            equity=pl.DataFrame(self.equity, schema=dict(EQUITY_SCHEMA), orient="row"),
             fills=fills_frame(self.fills, self.purposes),
-            latency=pl.DataFrame(self.latency, schema=LATENCY, orient="row"),
-            decisions=pl.DataFrame(self.decisions, schema=DECISIONS, orient="row"),
+            latency=pl.DataFrame(self.latency, schema=dict(LATENCY_SCHEMA), orient="row"),
+            decisions=pl.DataFrame(self.decisions, schema=dict(DECISION_SCHEMA), orient="row"),
+            protection=pl.DataFrame(self.protection, schema=dict(PROTECTION_SCHEMA), orient="row"),
         )
+
+    def unprotected(self) -> Unprotected:
+        """How long entries stood without a stop."""
+        return unprotected_summary(self.executions)
 
     def store(self, frames: "BacktestFrames", lock_seconds: float) -> Path:
         """Put the rows into this backtest's own DuckDB file. Raises ``StorageError``."""
         path = self.folder / DATABASE_NAME
         with connect(path, lock_seconds) as connection:
-            for name, frame in asdict_frames(frames).items():
-                connection.register("rows", frame.to_arrow())
-                connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM rows")
-                connection.unregister("rows")
+            for table in fields(frames):
+                connection.from_arrow(getattr(frames, table.name).to_arrow()).create(table.name)
         return path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BacktestFrames:
-    """Rows of a backtest: ``EQUITY``, fills of ``core.performance``, ``LATENCY``, ``DECISIONS``."""
+    """Rows of a backtest; the schemas stand in ``core.performance`` and ``adapters.report.data``."""
 
     equity: pl.DataFrame
     fills: pl.DataFrame
     latency: pl.DataFrame
     decisions: pl.DataFrame
-
-
-def asdict_frames(frames: BacktestFrames) -> dict[str, pl.DataFrame]:
-    """Table name to frame."""
-    return {name: getattr(frames, name) for name in ("equity", "fills", "latency", "decisions")}
+    protection: pl.DataFrame
 
 
 def open_results(folder: Path, *, sync_every: int, secrets: tuple[str, ...]) -> BacktestResults:
@@ -163,11 +157,10 @@ def _line(
     decision: DecisionRecord, plan: ExecutionPlan, execution: ExecutionReport, report: CycleReport
 ) -> dict[str, Any]:
     outcome = decision.outcome
-    is_decision = isinstance(outcome, Decision)
     return {
         "outcome": report.outcome,
         "reason": report.reason,
-        "prior_plan": outcome.prior_plan.value if is_decision else None,
+        "prior_plan": outcome.prior_plan.value if isinstance(outcome, Decision) else None,
         "prompt": _plain(decision.prompt) if decision.prompt else None,
         "reply": _plain(decision.reply) if decision.reply else None,
         "decision": json.loads(encode(outcome, Decision | Refusal)),
@@ -183,3 +176,15 @@ def _line(
 
 def _plain(record: object) -> Any:  # noqa: ANN401 (JSON)
     return json.loads(encode(record))
+
+
+def _levels(report: CycleReport, symbol: str) -> tuple[int, str, float | None, float | None]:
+    """Stop and take-profit standing for a symbol after a cycle."""
+    standing = {o.leg: o.trigger_px for o in report.protection if o.symbol == symbol}
+    stop, take = standing.get(Leg.STOP_LOSS), standing.get(Leg.TAKE_PROFIT)
+    return (
+        report.cycle_ms,
+        symbol,
+        None if stop is None else float(stop),
+        None if take is None else float(take),
+    )

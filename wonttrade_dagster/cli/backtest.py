@@ -17,10 +17,10 @@ from typing import Any
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME
 from wonttrade_dagster.cli.graphql import DagsterError, DagsterGraphQL
-from wonttrade_dagster.cli.home import prepare_home, running_instance
+from wonttrade_dagster.cli.home import running_instance
 from wonttrade_dagster.cli.output import err, out, print_json, print_table, progress
 from wonttrade_dagster.core.backtest import decision_times
-from wonttrade_dagster.core.errors import UsageError, WontTradeError
+from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.settings import Settings, load_settings
 
@@ -67,7 +67,7 @@ def run_backtest_command(config: Path, request: BacktestRequest, *, as_json: boo
     """
     launch = check_request(load_settings(config), request)
     running = running_instance(launch.settings)
-    backtest_id = _through_dagster(launch, running.url) if running else _in_foreground(launch)
+    backtest_id = _through_dagster(launch, running.url) if running else in_foreground(launch)
     show_summary(launch.settings, backtest_id, as_json=as_json)
 
 
@@ -98,12 +98,10 @@ def _ms(day: datetime) -> int:
     return int(day.timestamp()) * 1000
 
 
-def _in_foreground(launch: Launch) -> str:
-    """The same job, in this process."""
-    import dagster as dg  # noqa: PLC0415 (Dagster takes seconds)
-
+def in_foreground(launch: Launch) -> str:
+    """The same job, in this process; returns the backtest's id. Raises ``WontTradeError``."""
+    from wonttrade_dagster.cli.jobs import run_job  # noqa: PLC0415 (Dagster takes seconds)
     from wonttrade_dagster.defs.backtest import BACKTEST_ID_TAG, JOB_NAME  # noqa: PLC0415
-    from wonttrade_dagster.defs.build import build_defs  # noqa: PLC0415
 
     backtest_id = uuid.uuid4().hex[:8]
     tags = {
@@ -111,26 +109,9 @@ def _in_foreground(launch: Launch) -> str:
         "dagster/asset_partition_range_end": launch.days[-1],
         BACKTEST_ID_TAG: backtest_id,
     }
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    job = build_defs(launch.settings.path).resolve_job_def(JOB_NAME)
-    home = prepare_home(launch.settings)
-    with dg.DagsterInstance.from_config(str(home)) as instance, _following(launch, backtest_id):
-        result = job.execute_in_process(
-            instance=instance, run_config=launch.run_config | quiet, tags=tags, raise_on_error=False
-        )
-    if not result.success:
-        raise WontTradeError(_failure(result.all_events))
+    with _following(launch, backtest_id):
+        run_job(launch.settings, JOB_NAME, run_config=launch.run_config, tags=tags)
     return backtest_id
-
-
-def _failure(events: Any) -> str:  # noqa: ANN401 (Dagster's events)
-    for event in events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return str(data.user_failure_data.description)
-            return str(data.error.message if data.error else "a step failed").strip()
-    return "the backtest failed: see the run in the Dagster UI"
 
 
 def _through_dagster(launch: Launch, url: str) -> str:

@@ -4,7 +4,7 @@ Belongs here: the grid, the order of "let the market move, then decide", and the
 Does not belong here: where history comes from, how orders are simulated, where results are written.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +18,12 @@ from wonttrade_dagster.core.model import (
     ExecutionPlan,
     ExecutionReport,
     Fill,
+    PlaceOrder,
     PriorDecision,
     Refusal,
     Stage,
 )
-from wonttrade_dagster.core.ports import Ledger
+from wonttrade_dagster.core.ports import AuditSink, Ledger
 
 MINUTE_MS = 60_000
 
@@ -104,6 +105,32 @@ class MemoryLedger(Ledger):
         self.report = report
         if report.account_value_usd is not None:
             self.points.append(EquityPoint(cycle_ms, report.account_value_usd))
+
+
+@dataclass(slots=True)
+class MemoryAudit(AuditSink):
+    """The journal's part in a backtest: nothing here can be lost that cannot be run again.
+
+    The results file is written once a cycle; intents need no journal where orders are simulated.
+    """
+
+    newest: tuple[int, Decision] | None = None
+
+    def intent(self, cycle_ms: int, order: PlaceOrder) -> None:
+        """A simulated order needs no intent on disk."""
+        del cycle_ms, order
+
+    def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
+        """The results file holds the records."""
+        del kind, cycle_ms, body
+
+    def applied(self, cycle_ms: int, decision: Decision) -> None:
+        """Remember the decision that is being applied."""
+        self.newest = (cycle_ms, decision)
+
+    def last_applied(self) -> tuple[int, Decision] | None:
+        """The decision that was applied last."""
+        return self.newest
 
 
 def run_backtest(

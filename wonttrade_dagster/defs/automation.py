@@ -16,7 +16,7 @@ SENSOR_NAME = "next_cycle"
 def cycle_sensor(
     job: dg.UnresolvedAssetJobDefinition,
     cycle_minutes: int,
-    lead_seconds: int,
+    lead_seconds: float,
     settings_sha256: str,
     autostart: bool,  # noqa: FBT001 (a setting handed on)
     now_ms: Callable[[], int],
@@ -34,7 +34,7 @@ def cycle_sensor(
         job=job,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING if autostart else dg.DefaultSensorStatus.STOPPED,
-        description=f"Requests the next {cycle_minutes}-minute cycle {lead_seconds} s ahead of its time.",
+        description=f"Requests the next {cycle_minutes}-minute cycle {lead_seconds:g} s ahead of its time.",
     )
     def next_cycle(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         cycle_ms = next_cycle_ms(now_ms(), cycle_minutes)

@@ -17,7 +17,7 @@ from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.defs.backtest_run import BacktestOutcome, BacktestSpec, replay_of, run_backtest_range
 from wonttrade_dagster.defs.compose import Executors
-from wonttrade_dagster.defs.metadata import Metadata, picture, table
+from wonttrade_dagster.defs.metadata import Metadata, describe, picture, table
 from wonttrade_dagster.defs.stages import OWNERS, STAGE_TEXTS, stage_key, upstream_keys
 from wonttrade_dagster.settings import Settings
 

@@ -6,14 +6,23 @@ Does not belong here: Dagster, the loop itself (``core.backtest``), how fills ar
 A model call over HTTP happens in every cycle: no code path can answer a decision from a stored reply.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wonttrade_dagster.adapters.backtest_results import SUMMARY_NAME, BacktestResults, open_results
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
-from wonttrade_dagster.core.backtest import decision_times
+from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
+from wonttrade_dagster.adapters.simulated import SimulatedExecutor
+from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, decision_times, run_backtest
+from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.cycle import CycleParts
+from wonttrade_dagster.core.performance import drawdown_series
+from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
 from wonttrade_dagster.settings import Settings
 
 
@@ -63,21 +72,157 @@ def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: i
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BacktestOutcome:
+    """What a finished backtest hands to the graph.
+
+    Attributes:
+        spec: what was run.
+        folder: where everything is.
+        report_path: the page.
+        cycles: decision times replayed.
+        outcomes: (outcome, reason, cycles), most frequent first.
+        summary: figures of ``summary.json`` that are plain values.
+        equity_png: account value and drawdown.
+    """
+
+    spec: BacktestSpec
+    folder: Path
+    report_path: Path
+    cycles: int
+    outcomes: tuple[tuple[str, str, int], ...]
+    summary: Mapping[str, Any]
+    equity_png: bytes
+
+
+def run_backtest_range(
+    settings: Settings,
+    spec: BacktestSpec,
+    history: MarketHistory,
+    executors: Executors,
+    say: Callable[[str], object],
+) -> BacktestOutcome:
+    """Replay a range, write its folder, and sum it up.
+
+    Raises:
+        HistoryError: the stored history does not cover the range.
+        UsageError: a backtest of this id is finished already.
+        StorageError: the disk did not take a write; what was written before is intact.
+        MoneyIdentityError: the simulated accounts do not add up.
+    """
+    replay = replay_of(settings, history, spec.from_ms, spec.to_ms)
+    folder = backtest_folder(settings, spec.backtest_id)
+    results = open_results(folder, sync_every=settings.backtest.sync_every, secrets=settings.secret_values())
+    ledger, clock, audit = MemoryLedger(), FixedClock(spec.from_ms), MemoryAudit()
+    executor = executors.for_backtest(settings, audit, clock, replay)
+    parts = compose_backtest_parts(settings, spec.model, spec.prompt, spec.cycle_minutes, replay, executor)
+    parts = replace(parts, audit=audit, ledger=ledger, clock=clock)
+    walk = _Walk(executor, replay, clock, settings.symbols.tracked)
+    say(f"backtest {spec.backtest_id}: {spec.cycles} cycles, results in {folder}")
+    with results.journal:
+        results.begin(_facts(settings, spec, parts), spec.from_ms)
+        count = run_backtest(
+            parts,
+            ledger,
+            decision_times(spec.from_ms, spec.to_ms, spec.cycle_minutes),
+            walk.advance,
+            lambda records: results.cycle(records, walk.events),
+        )
+    return _finish(settings, spec, results, replay, parts, count)
+
+
 @dataclass(slots=True)
 class _Walk:
     """Lets the simulated exchange live from decision to decision, and remembers what happened."""
 
-    executor: Any
+    executor: SimulatedExecutor
     replay: BacktestReplayProvider
     clock: FixedClock
     symbols: tuple[str, ...]
-    from_ms: int
-    events: tuple[dict[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
 
     def advance(self, cycle_ms: int) -> None:
-        """Walk the bars since the last decision."""
-        since_ms = max(self.clock.now_ms(), self.from_ms)
+        """Walk the bars since the last decision and pay the funding due."""
+        since_ms = self.clock.now_ms()
         bars = {s: self.replay.bars(s, since_ms, cycle_ms) for s in self.symbols}
         funding = {s: self.replay.funding_between(s, since_ms, cycle_ms) for s in self.symbols}
-        self.events = self.executor.advance(cycle_ms, bars, funding)
+        self.events = tuple(_plain(event) for event in self.executor.advance(cycle_ms, bars, funding))
         self.clock.set(cycle_ms)
+
+
+def _plain(event: object) -> Mapping[str, Any]:
+    return {"event": type(event).__name__, **json.loads(encode(event))}
+
+
+def _facts(settings: Settings, spec: BacktestSpec, parts: CycleParts) -> dict[str, Any]:
+    """The first line of the results: everything one needs to run it again."""
+    return {
+        **asdict(spec),
+        "symbols": list(settings.symbols.tracked),
+        "template_sha256": parts.context_builder.template.template_sha256,
+        "settings_sha256": settings.sha256,
+        "initial_equity_usd": str(settings.backtest.initial_equity_usd),
+        "taker_fee_bps": str(settings.backtest.taker_fee_bps),
+        "slippage_bps": str(settings.backtest.slippage_bps),
+    }
+
+
+def _finish(
+    settings: Settings,
+    spec: BacktestSpec,
+    results: BacktestResults,
+    replay: BacktestReplayProvider,
+    parts: CycleParts,
+    count: int,
+) -> BacktestOutcome:
+    frames = results.frames()
+    results.store(frames, settings.resilience.ledger_lock_seconds)
+    data = ReportData(
+        backtest_id=spec.backtest_id,
+        from_ms=spec.from_ms,
+        to_ms=spec.to_ms,
+        cycle_minutes=spec.cycle_minutes,
+        model=spec.model,
+        prompt_name=spec.prompt,
+        prompt_sha256=parts.context_builder.template.template_sha256,
+        settings_sha256=settings.sha256,
+        initial_equity_usd=float(settings.backtest.initial_equity_usd),
+        equity=frames.equity,
+        fills=frames.fills,
+        latency=frames.latency,
+        decisions=frames.decisions,
+        prices={s: replay.bars(s, spec.from_ms, spec.to_ms) for s in settings.symbols.tracked},
+        assumptions=assumptions(settings, replay),
+        caveats=replay.caveats(),
+        protection=frames.protection,
+        funding_usd=results.funding_usd,
+        unprotected=results.unprotected(),
+    )
+    report_path = write_report(results.folder, data)
+    summary = json.loads((results.folder / SUMMARY_NAME).read_text(encoding="utf-8"))
+    outcomes = frames.decisions.group_by("outcome", "reason").len().sort("len", descending=True)
+    return BacktestOutcome(
+        spec=spec,
+        folder=results.folder,
+        report_path=report_path,
+        cycles=count,
+        outcomes=tuple(outcomes.iter_rows()),
+        summary={name: value for name, value in summary.items() if not isinstance(value, dict | list)},
+        equity_png=equity_png(frames.equity, drawdown_series(frames.equity)),
+    )
+
+
+def assumptions(settings: Settings, replay: BacktestReplayProvider) -> tuple[str, ...]:
+    """What the simulator takes for granted, a sentence each, for the report."""
+    backtest = settings.backtest
+    bars = ", ".join(f"{symbol} {interval}" for symbol, interval in replay.bar_intervals.items())
+    return (
+        f"Orders fill in full at the last close before the decision, {backtest.slippage_bps} bps worse.",
+        "The model's thinking time does not move the price.",
+        f"Every fill pays a taker fee of {backtest.taker_fee_bps} bps, truncated to 6 decimals.",
+        f"Between decisions the bars are walked ({bars}): a stop inside a bar fires.",
+        "A gap through a stop fills at the open; where stop and take-profit lie in one bar, the stop wins.",
+        "Funding is paid hourly at the stored rate on the bar's open, which stands in for the oracle price.",
+        "Mark and oracle prices are not in the history: triggers and margin use the traded price.",
+        "Decisions come from real model calls made now: a model may know the past it is asked about.",
+    )

@@ -6,6 +6,7 @@ replace parts by argument. Does not belong here: implementations of assets or re
 
 import time
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 
 import dagster as dg
@@ -23,6 +24,7 @@ from wonttrade_dagster.defs.resources import (
     HistoryResource,
     LiveCycleResource,
     SettingsResource,
+    VenueHistoryResource,
 )
 from wonttrade_dagster.settings import Settings, load_settings
 
@@ -50,6 +52,7 @@ def build_defs(config_path: Path, *, autostart: bool = False) -> dg.Definitions:
         "executor": executor,
         "live_cycle": LiveCycleResource(config_path=path, executor=executor),
         "history": HistoryResource(config_path=path),
+        "venue_history": VenueHistoryResource(config_path=path),
     }
     return dg.Definitions.merge(
         dg.Definitions(resources=resources, executor=dg.in_process_executor),
@@ -74,7 +77,7 @@ def _live(settings: Settings, *, autostart: bool) -> dg.Definitions:
         return dg.Definitions()
     cycles = cycle_partitions(runtime.cycle_minutes, datetime.now(UTC))
     lead_seconds = settings.resilience.start_lead_seconds
-    job = live_job(settings.family, settings.max_cycle_seconds + lead_seconds)
+    job = live_job(settings.family, ceil(settings.max_cycle_seconds + lead_seconds))
     sensor = cycle_sensor(
         job,
         runtime.cycle_minutes,

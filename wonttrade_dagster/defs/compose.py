@@ -5,18 +5,30 @@ Belongs here: constructor calls. Does not belong here: Dagster, decisions, loops
 
 from decimal import Decimal
 
-from wonttrade_dagster.adapters.clock import FixedClock
+from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
 from wonttrade_dagster.adapters.history import MarketHistory
-from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData
+from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, HyperliquidVenue
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lazy_assets import LazyAssets
+from wonttrade_dagster.adapters.lease import AccountLease
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.adapters.llm import OpenAIModel
+from wonttrade_dagster.adapters.prompts import load_prompt
+from wonttrade_dagster.adapters.records import JournalledRecords
+from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
+from wonttrade_dagster.adapters.telemetry import Telemetry
+from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger
 from wonttrade_dagster.core.client_order_id import account_tag
+from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
+from wonttrade_dagster.core.cycle import CycleParts
 from wonttrade_dagster.core.execution import ExecutionService
+from wonttrade_dagster.core.indicators import IndicatorEngine
+from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import ExecutionRules, RiskLimits
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
+from wonttrade_dagster.core.state import StateLoader
+from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.settings import Settings
 
 
@@ -44,7 +56,7 @@ def journal(settings: Settings) -> Journal:
     return Journal(settings.decision_log_path, secrets=settings.secret_values())
 
 
-def ledger(settings: Settings, audit: AuditSink) -> DuckDBLedger:
+def ledger(settings: Settings, audit: Journal) -> DuckDBLedger:
     """The history of one network and account: never shared by two accounts."""
     account = settings.credentials.account_address.lower()
     folder = settings.data_dir / settings.family / f"{settings.hyperliquid.network}-{account}"
@@ -73,6 +85,35 @@ def market_data(settings: Settings, clock: Clock) -> HyperliquidMarketData:
         timeout_seconds=settings.hyperliquid.timeout_seconds,
         read_attempts=settings.hyperliquid.read_attempts,
         clock=clock,
+    )
+
+
+def venue(settings: Settings, clock: Clock) -> HyperliquidVenue:
+    """The account's side of the venue: queries by account address, orders signed by the agent."""
+    return HyperliquidVenue(
+        base_url=settings.venue_url,
+        account_address=settings.credentials.account_address,
+        agent_private_key=settings.credentials.agent_private_key.get_secret_value(),
+        symbols=settings.symbols.tracked,
+        timeout_seconds=settings.hyperliquid.timeout_seconds,
+        read_attempts=settings.hyperliquid.read_attempts,
+        clock=clock,
+    )
+
+
+def account_lease(settings: Settings) -> AccountLease:
+    """The right to trade this account, one process at a time."""
+    return AccountLease(settings.data_dir, settings.credentials.account_address, settings.hyperliquid.network)
+
+
+def telemetry(settings: Settings) -> Telemetry:
+    """Log, heartbeat and metrics of the live loop."""
+    return Telemetry(
+        settings.log_path,
+        settings.heartbeat_path,
+        settings.metrics_path,
+        settings.secret_values(),
+        mode=settings.runtime.mode.value,
     )
 
 
@@ -117,4 +158,81 @@ def language_model(settings: Settings, model: str | None = None) -> OpenAIModel:
         max_output_tokens=llm.max_output_tokens,
         reasoning_effort=llm.reasoning_effort,
         service_tier=llm.service_tier,
+    )
+
+
+def prompt_template(settings: Settings, name: str | None = None) -> PromptTemplate:
+    """The configured prompt directory, or another one. Raises ``ConfigurationError``."""
+    return load_prompt(settings.prompts_dir, name or settings.llm.prompt)
+
+
+def decision_engine(
+    settings: Settings, template: PromptTemplate, clock: Clock, model: str | None = None
+) -> LLMDecisionEngine:
+    """The model behind its deadline, and the judgement of its reply."""
+    return LLMDecisionEngine(
+        model=language_model(settings, model),
+        schema=template.schema,
+        limits=risk_limits(settings),
+        clock=clock,
+        deadline_ms=int(settings.llm.deadline_seconds * 1000),
+    )
+
+
+def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
+    """Every part of the live family; opens no connection to the venue yet."""
+    clock, audit = SystemClock(), journal(settings)
+    data = market_data(settings, clock)
+    account = venue(settings, clock)
+    rules, template = execution_rules(settings), prompt_template(settings)
+    store = ledger(settings, audit)
+    parts = CycleParts(
+        state=StateLoader(data, account, int(settings.resilience.max_market_age_seconds * 1000)),
+        indicators=IndicatorEngine(settings.symbols.series_points).compute,
+        context_builder=ContextBuilder(
+            template, risk_limits(settings), rules, settings.runtime.cycle_minutes
+        ),
+        decision_engine=decision_engine(settings, template, clock),
+        executor=executors.for_live(account, audit, clock, rules, data),
+        audit=audit,
+        ledger=store,
+        clock=clock,
+        symbols=settings.symbols.tracked,
+        limits=risk_limits(settings),
+        rules=rules,
+    )
+    return LiveCycle(
+        parts=parts,
+        records=JournalledRecords(audit, store),
+        ledger=store,
+        telemetry=telemetry(settings),
+        lease=account_lease(settings),
+        settings_sha256=settings.sha256,
+        max_start_delay_ms=rules.max_decision_age_ms,
+    )
+
+
+def compose_backtest_parts(
+    settings: Settings,
+    model: str,
+    prompt: str,
+    cycle_minutes: int,
+    replay: BacktestReplayProvider,
+    executor: SimulatedExecutor,
+) -> CycleParts:
+    """Parts of a backtest; audit, ledger and clock are those of the run."""
+    template, rules = prompt_template(settings, prompt), execution_rules(settings)
+    points = settings.symbols.series_points
+    return CycleParts(
+        state=StateLoader(replay, executor.venue, max_market_age_ms=0),
+        indicators=lambda market: replay.indicators(market.cycle_ms, points),
+        context_builder=ContextBuilder(template, risk_limits(settings), rules, cycle_minutes),
+        decision_engine=decision_engine(settings, template, SystemClock(), model),
+        executor=executor,
+        audit=MemoryAudit(),
+        ledger=MemoryLedger(),
+        clock=FixedClock(),
+        symbols=settings.symbols.tracked,
+        limits=risk_limits(settings),
+        rules=rules,
     )

@@ -47,7 +47,7 @@ def _stage_asset(family: str, stage: Stage, partitions: dg.PartitionsDefinition[
     )
     def stage_asset(
         context: dg.AssetExecutionContext, live_cycle: dg.ResourceParam[LiveCycle]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         cycle_ms = cycle_ms_of(context.partition_key)
         try:
             record = live_cycle.run(stage, cycle_ms, context.run.tags.get(SETTINGS_TAG))

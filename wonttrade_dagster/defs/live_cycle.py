@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from wonttrade_dagster.adapters.lease import AccountLease
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.adapters.records import JournalledRecords
-from wonttrade_dagster.adapters.telemetry import Telemetry
+from wonttrade_dagster.adapters.telemetry import Category, Telemetry
 from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record
 from wonttrade_dagster.core.errors import ConfigurationError, UsageError
 from wonttrade_dagster.core.model import (
@@ -94,11 +94,13 @@ class LiveCycle:
         self.telemetry.event(
             "health", "ledger", cycle_ms=report.cycle_ms, drained=drained.drained, deferred=drained.deferred
         )
-        self.ledger.publish()
-        self.telemetry.cycle_finished(report)
+        if stale_copy := self.ledger.publish():
+            self.telemetry.event("health", "read_copy", cycle_ms=report.cycle_ms, detail=stale_copy)
+        execution: ExecutionReport = self.records.read(report.cycle_ms, Stage.EXECUTIONS)
+        self.telemetry.cycle_finished(report, execution.unprotected_seconds)
 
 
-def _facts(record: Record) -> tuple[str, dict[str, object]]:
+def _facts(record: Record) -> tuple[Category, dict[str, object]]:
     """The log category of a record, and the few facts of it that belong into one line."""
     if isinstance(record, StageFailure):
         return "health", {"reason": record.reason, "detail": record.detail}

@@ -12,7 +12,13 @@ from pathlib import Path
 import dagster as dg
 
 from wonttrade_dagster.adapters.history import MarketHistory
-from wonttrade_dagster.defs.compose import Executors, compose_live_cycle, market_history
+from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
+from wonttrade_dagster.defs.compose import (
+    Executors,
+    compose_live_cycle,
+    market_history,
+    venue_history,
+)
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.settings import Settings, load_settings
 
@@ -63,3 +69,14 @@ class HistoryResource(dg.ConfigurableResource[MarketHistory]):
         """Nothing is opened until a method is called."""
         del context
         return market_history(load_settings(Path(self.config_path)))
+
+
+class VenueHistoryResource(dg.ConfigurableResource[VenueHistory]):
+    """The venue's stored candles and funding."""
+
+    config_path: str
+
+    def create_resource(self, context: dg.InitResourceContext) -> VenueHistory:
+        """Nothing is asked until a method is called."""
+        del context
+        return venue_history(load_settings(Path(self.config_path)))
