@@ -1,0 +1,110 @@
+"""One user's account on the loopback venue: its state on the simulated exchange and what happened to it.
+
+Belongs here: the account's memory and plain questions about it. Does not belong here: what an order does
+(``core.simulation``), JSON of answers (``info_user``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from wonttrade_dagster.core.simulation.records import (
+    Deposited,
+    Event,
+    ExchangeState,
+    Execution,
+    FundingPayment,
+    OrderRequest,
+    OrderUpdate,
+    StandingOrder,
+)
+
+EQUITY_SAMPLE_MS = 60_000
+CHILD_CANCELED = "siblingFilledCanceled"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """An order's status at a time, with the venue's word for it."""
+
+    order: StandingOrder
+    status: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EquitySample:
+    """Account value and what of it was earned, once a minute at most."""
+
+    time_ms: int
+    value_usd: Decimal
+    pnl_usd: Decimal
+
+
+@dataclass(slots=True)
+class TpslGroup:
+    """A ``normalTpsl`` bracket: what waits for its parent, then the orders that cancel each other."""
+
+    parent_oid: int
+    waiting: list[OrderRequest]
+    child_oids: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Account:
+    """An account: ``state`` is replaced by every step, the lists only grow (oldest first)."""
+
+    address: str
+    state: ExchangeState
+    executions: list[Execution] = field(default_factory=list)
+    statuses: list[StatusRow] = field(default_factory=list)
+    fundings: list[FundingPayment] = field(default_factory=list)
+    deposits: list[Deposited] = field(default_factory=list)
+    equity: list[EquitySample] = field(default_factory=list)
+    groups: list[TpslGroup] = field(default_factory=list)
+    requests_used: int = 0
+
+    def record(self, events: Iterable[Event]) -> None:
+        """Remember what a step did."""
+        for event in events:
+            match event:
+                case Execution():
+                    self.executions.append(event)
+                case OrderUpdate():
+                    self.statuses.append(StatusRow(event.order, event.status.value, event.time_ms))
+                case FundingPayment():
+                    self.fundings.append(event)
+                case Deposited():
+                    self.deposits.append(event)
+
+    def sample_equity(self, time_ms: int, value_usd: Decimal) -> None:
+        """Remember the account's value, at most once a minute."""
+        if self.equity and time_ms - self.equity[-1].time_ms < EQUITY_SAMPLE_MS:
+            return
+        self.equity.append(EquitySample(time_ms, value_usd, value_usd - self.state.deposits_usd))
+
+    def relabel(self, oid: int, status: str) -> None:
+        """Give the last status of an order the venue's more exact word."""
+        for index in range(len(self.statuses) - 1, -1, -1):
+            row = self.statuses[index]
+            if row.order.oid == oid:
+                self.statuses[index] = StatusRow(row.order, status, row.time_ms)
+                return
+
+    def find(self, key: int | str) -> StatusRow | None:
+        """The last status of an order, by oid or by client order id (of several, the latest order)."""
+        for row in reversed(self.statuses):
+            if key in (row.order.oid, row.order.request.cloid):
+                latest = row.order.oid
+                return next(r for r in reversed(self.statuses) if r.order.oid == latest)
+        return None
+
+    def volume_usd(self, since_ms: int = 0) -> Decimal:
+        """Traded notional."""
+        traded = (e.px * e.size_base for e in self.executions if e.time_ms >= since_ms)
+        return sum(traded, Decimal(0))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a moving price can do anything to it."""
+        return bool(self.state.positions or self.state.orders)

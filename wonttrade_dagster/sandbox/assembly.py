@@ -1,0 +1,59 @@
+"""The composition root of the sandbox: market, venue and applications from plain arguments.
+
+Belongs here: which parts are put together, and the account that exists from the start.
+Does not belong here: ports and threads (``server``).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import polars as pl
+from starlette.applications import Starlette
+
+from wonttrade_dagster.sandbox.accounts import (
+    SANDBOX_ACCOUNT_ADDRESS,
+    SANDBOX_AGENT_ADDRESS,
+    SANDBOX_USDC,
+)
+from wonttrade_dagster.sandbox.clock import VenueClock, host_ms
+from wonttrade_dagster.sandbox.market import Market
+from wonttrade_dagster.sandbox.model_server import ModelServer
+from wonttrade_dagster.sandbox.replay import CandleReplay
+from wonttrade_dagster.sandbox.universe import traded
+from wonttrade_dagster.sandbox.venue import LoopbackVenue
+from wonttrade_dagster.sandbox.venue_app import VenueApp, keep_settling
+from wonttrade_dagster.sandbox.walk import BarSource, RandomWalk
+
+
+def make_venue(
+    seed: int, clock_ms: Callable[[], int] | None = None, replay: Mapping[str, pl.DataFrame] | None = None
+) -> LoopbackVenue:
+    """A venue with the sandbox's own account, funded, and its agent, approved."""
+    clock = VenueClock(clock_ms or host_ms)
+    source: BarSource = RandomWalk(seed, traded())
+    if replay:
+        source = CandleReplay(replay, clock.now_ms(), source)
+    venue = LoopbackVenue(Market(source, seed, clock.now_ms), clock)
+    venue.fund(SANDBOX_ACCOUNT_ADDRESS, SANDBOX_USDC)
+    venue.agents.approve(SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_ADDRESS, "", clock.host_ms())
+    return venue
+
+
+def venue_app(venue: LoopbackVenue) -> Starlette:
+    """The venue's application; the venue lives on while nobody asks."""
+    app = VenueApp(venue).app()
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        settling = asyncio.create_task(keep_settling(venue))
+        yield
+        settling.cancel()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def model_app(latency_ms: int = 0) -> Starlette:
+    """The model server's application, answering by the fixed rule."""
+    return ModelServer(latency_ms=latency_ms).app()

@@ -1,0 +1,157 @@
+"""Faults on demand: which request goes wrong, how, and how many times.
+
+Belongs here: the list of faults waiting to happen, and how a transport fault is acted out on a response.
+Does not belong here: what the venue or the model would have answered.
+
+A fault is a JSON object ``{"on": "exchange:order", "kind": "hang", "times": 1, …}``. ``on`` is a path
+(``info``), a path and a type (``info:candleSnapshot``, ``exchange:order``) or ``*``. Transport kinds:
+
+``hang`` never answers · ``reset`` closes the connection unread · ``429`` and ``500`` with a JSON ``null``
+· ``html200`` an error page with status 200 · ``trickle`` one byte every ``interval_ms`` · ``answer_lost``
+does what was asked, then closes the connection · ``reply`` answers ``body`` (any JSON) with ``status``.
+
+Other kinds are acted out by whoever serves the request (``partial_ioc``, ``trigger_rejected``).
+"""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+TRANSPORT_KINDS = frozenset({"hang", "reset", "429", "500", "html200", "trickle", "answer_lost", "reply"})
+TRANSPORT_KEY = "wonttrade.transport"
+"""Where :class:`AbortableProtocol` leaves the connection in the scope's extensions."""
+
+HTML_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+DEFAULT_HANG_MS = 3_600_000
+DEFAULT_TRICKLE_MS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: where, what, how often it is still to happen, and its own options."""
+
+    on: str
+    kind: str
+    times: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def matches(self, path: str, request_type: str) -> bool:
+        """Whether a request to ``path`` of ``request_type`` is meant."""
+        return self.on in {"*", path, f"{path}:{request_type}"}
+
+
+class FaultList:
+    """The faults waiting to happen, first come first served. Safe to use from several threads."""
+
+    def __init__(self, kinds: frozenset[str]) -> None:
+        self._kinds = kinds
+        self._lock = threading.Lock()
+        self._waiting: list[Fault] = []
+
+    def add(self, rows: object) -> int:
+        """Queue faults as JSON gave them (one object or a list); how many wait now.
+
+        Raises:
+            ValueError: a row has no ``kind``, an unknown one, or a bad ``times``.
+        """
+        faults = [self._read(row) for row in (rows if isinstance(rows, list) else [rows])]
+        with self._lock:
+            self._waiting.extend(faults)
+            return len(self._waiting)
+
+    def clear(self) -> None:
+        """Forget every waiting fault."""
+        with self._lock:
+            self._waiting.clear()
+
+    def take(self, path: str, request_type: str, kinds: frozenset[str] | None = None) -> Fault | None:
+        """The next fault for a request, counted down; None when all goes well."""
+        with self._lock:
+            for index, fault in enumerate(self._waiting):
+                if fault.matches(path, request_type) and (kinds is None or fault.kind in kinds):
+                    self._count_down(index, fault)
+                    return fault
+        return None
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """The list as JSON."""
+        with self._lock:
+            return [{"on": f.on, "kind": f.kind, "times": f.times, **f.options} for f in self._waiting]
+
+    def _count_down(self, index: int, fault: Fault) -> None:
+        if fault.times > 1:
+            self._waiting[index] = replace(fault, times=fault.times - 1)
+        else:
+            del self._waiting[index]
+
+    def _read(self, row: object) -> Fault:
+        if not isinstance(row, dict) or str(row.get("kind")) not in self._kinds:
+            raise ValueError(f"a fault needs a kind out of {', '.join(sorted(self._kinds))}")
+        times = row.get("times", 1)
+        if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+            raise ValueError("a fault's times must be a whole number of at least 1")
+        options = {key: value for key, value in row.items() if key not in {"on", "kind", "times"}}
+        return Fault(str(row.get("on", "*")), str(row["kind"]), times, options)
+
+
+class AbortableProtocol(H11Protocol):
+    """HTTP/1.1 whose connection can be cut in mid-request, as a network would cut it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # (as in uvicorn)
+        """Hand the connection to the application."""
+        super().connection_made(transport)
+        served = self.app
+
+        async def with_transport(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
+            scope.setdefault("extensions", {})[TRANSPORT_KEY] = transport
+            await served(scope, receive, send)
+
+        self.app = with_transport
+
+
+def cut(scope: Mapping[str, Any]) -> None:
+    """Reset the request's connection: the client sees ECONNRESET and no answer."""
+    transport = scope["extensions"][TRANSPORT_KEY]
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def act_out(fault: Fault, scope: Mapping[str, Any], answer: Response) -> Response:
+    """What the client gets instead of ``answer``, which only ``trickle`` and ``answer_lost`` have made."""
+    match fault.kind:
+        case "hang":
+            await asyncio.sleep(fault.options.get("duration_ms", DEFAULT_HANG_MS) / 1000)
+        case "reset" | "answer_lost":
+            cut(scope)
+        case "429" | "500":
+            return JSONResponse(None, status_code=int(fault.kind))
+        case "html200":
+            return HTMLResponse(HTML_PAGE)
+        case "reply":
+            return JSONResponse(fault.options.get("body"), status_code=int(fault.options.get("status", 200)))
+        case "trickle":
+            return _trickle(answer, fault.options.get("interval_ms", DEFAULT_TRICKLE_MS) / 1000)
+    return answer
+
+
+def needs_answer(fault: Fault) -> bool:
+    """Whether the request is carried out before the fault is acted out."""
+    return fault.kind in {"trickle", "answer_lost"} or fault.kind not in TRANSPORT_KINDS
+
+
+def _trickle(answer: Response, interval_seconds: float) -> StreamingResponse:
+    async def drops() -> AsyncIterator[bytes]:
+        for byte in bytes(answer.body):
+            yield bytes([byte])
+            await asyncio.sleep(interval_seconds)
+
+    return StreamingResponse(drops(), status_code=answer.status_code, media_type=answer.media_type)

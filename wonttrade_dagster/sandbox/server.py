@@ -1,0 +1,185 @@
+"""Both loopback servers: in the foreground of a process, or in threads of this one.
+
+Belongs here: ports, threads, start and stop. Does not belong here: what the servers answer.
+
+uvicorn and starlette are imported where they are used: importing this module costs next to nothing.
+"""
+
+import json
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from wonttrade_dagster.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from starlette.applications import Starlette
+    from uvicorn import Server
+
+    from wonttrade_dagster.sandbox.venue import LoopbackVenue
+
+HOST = "127.0.0.1"
+START_SECONDS = 10.0
+STOP_SECONDS = 5.0
+DEFAULT_SEED = 1
+
+
+class Sandbox:
+    """A loopback venue and a loopback model server in background threads of this process.
+
+    Use it as a context manager, or call :meth:`close`.
+
+    Args:
+        seed: makes market and model reproducible.
+        port: of the venue, 0 for a free one.
+        model_port: of the model server, 0 for a free one.
+        model_latency_ms: how long the model pretends to think.
+        clock_ms: the clients' clock (milliseconds of UTC epoch), the host's by default.
+        replay: candles by coin (``CANDLE_SCHEMA``) that the market replays instead of the seeded walk.
+
+    Attributes:
+        venue_url: base URL for the Hyperliquid SDK.
+        model_url: base URL for the OpenAI SDK, ending in ``/v1``.
+        venue: the venue itself, for tests in the same process.
+
+    Raises:
+        UsageError: a port is taken.
+    """
+
+    def __init__(
+        self,
+        seed: int = DEFAULT_SEED,
+        port: int = 0,
+        model_port: int = 0,
+        *,
+        model_latency_ms: int = 0,
+        clock_ms: Callable[[], int] | None = None,
+        replay: "Mapping[str, pl.DataFrame] | None" = None,
+    ) -> None:
+        from wonttrade_dagster.sandbox.assembly import make_venue, model_app, venue_app  # noqa: PLC0415
+
+        self.venue: LoopbackVenue = make_venue(seed, clock_ms, replay)
+        self._stack = ExitStack()
+        venue_socket = self._stack.enter_context(_bound(port))
+        model_socket = self._stack.enter_context(_bound(model_port))
+        self.venue_url = f"http://{HOST}:{venue_socket.getsockname()[1]}"
+        self.model_url = f"http://{HOST}:{model_socket.getsockname()[1]}/v1"
+        self._stack.enter_context(_serving(venue_app(self.venue), venue_socket))
+        self._stack.enter_context(_serving(model_app(model_latency_ms), model_socket))
+
+    def urls(self) -> dict[str, str]:
+        """What ``wonttrade sandbox`` prints."""
+        return {"venue": self.venue_url, "model": self.model_url}
+
+    def close(self) -> None:
+        """Stop both servers; open connections are dropped."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def run_sandbox(
+    port: int = 0,
+    model_port: int = 0,
+    seed: int = DEFAULT_SEED,
+    *,
+    model_latency_ms: int = 0,
+    announce: Callable[[str], Any] | None = None,
+) -> None:
+    """Serve both until SIGTERM or SIGINT; prints one JSON line with both URLs when ready.
+
+    Args:
+        port: of the venue, 0 for a free one.
+        model_port: of the model server, 0 for a free one.
+        seed: makes market and model reproducible.
+        model_latency_ms: how long the model pretends to think.
+        announce: gets the line instead of standard output.
+
+    Raises:
+        UsageError: a port is taken.
+    """
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    with Sandbox(seed, port, model_port, model_latency_ms=model_latency_ms) as sandbox:
+        (announce or _print_line)(json.dumps(sandbox.urls()))
+        while not stop.wait(0.5):
+            pass
+
+
+def _print_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _bound(port: int) -> Iterator[socket.socket]:
+    server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((HOST, port))
+        yield server
+    except OSError as error:
+        raise UsageError(
+            f"port {port} of {HOST} cannot be used ({error.strerror}): choose another"
+        ) from error
+    finally:
+        server.close()
+
+
+@contextmanager
+def _serving(app: "Starlette", bound: socket.socket) -> Iterator[None]:
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    _wait_until_started(server, thread)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(STOP_SECONDS)
+
+
+def _server(app: "Starlette") -> "Server":
+    import uvicorn  # noqa: PLC0415 (0.2 s)
+
+    from wonttrade_dagster.sandbox.faults import AbortableProtocol  # noqa: PLC0415 (imports uvicorn)
+
+    config = uvicorn.Config(
+        app,
+        http=AbortableProtocol,
+        ws="websockets-sansio",
+        lifespan="on",
+        access_log=False,
+        log_level="error",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=30,
+    )
+    return uvicorn.Server(config)
+
+
+def _wait_until_started(server: "Server", thread: threading.Thread) -> None:
+    pause = threading.Event()
+    for _ in range(int(START_SECONDS / 0.01)):
+        if server.started:
+            return
+        if not thread.is_alive():
+            break
+        pause.wait(0.01)
+    raise UsageError("a loopback server did not start: see its message above")
