@@ -1,0 +1,169 @@
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from trader_samples import candles, market
+
+from wonttrade_dagster.core.candles import aggregate_candles
+from wonttrade_dagster.core.errors import HistoryError
+from wonttrade_dagster.core.indicators import INDICATOR_COLUMNS, IndicatorEngine
+from wonttrade_dagster.core.model import CANDLE_SCHEMA, CandleSeries
+
+talib = pytest.importorskip("talib", reason="the reference library has no wheel for this Python")
+
+MARKET_DATA = Path(__file__).parents[3] / "shared" / "market-data"
+ENGINE = IndicatorEngine()
+
+
+def random_walk(bars: int, px: float = 100_000.0, seed: int = 7) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    close = px * np.exp(np.cumsum(rng.normal(0, 0.002, bars)))
+    before = np.concatenate([[px], close[:-1]])
+    return pl.DataFrame(
+        {
+            "open_time_ms": np.arange(bars) * 60_000,
+            "open": before,
+            "high": np.maximum(before, close) * (1 + rng.uniform(0, 0.001, bars)),
+            "low": np.minimum(before, close) * (1 - rng.uniform(0, 0.001, bars)),
+            "close": close,
+            "volume": rng.uniform(0, 50, bars),
+        },
+        schema=CANDLE_SCHEMA,
+    )
+
+
+def real_btc(interval: str) -> pl.DataFrame:
+    path = MARKET_DATA / "BTC-5m.parquet"
+    if not path.exists():
+        pytest.skip("the real candles are not beside this checkout")
+    bars = pl.read_parquet(path).with_columns(pl.col("open_time").dt.epoch("ms").alias("open_time_ms"))
+    bars = bars.select(list(CANDLE_SCHEMA))
+    return bars if interval == "5m" else aggregate_candles(bars, interval, "5m")
+
+
+def reference(frame: pl.DataFrame) -> Mapping[str, np.ndarray]:
+    high, low, close, volume = (frame[name].to_numpy() for name in ("high", "low", "close", "volume"))
+    line, signal, histogram = talib.MACD(close, 12, 26, 9)
+    return {
+        "ema_20": talib.EMA(close, 20),
+        "ema_50": talib.EMA(close, 50),
+        "macd": line,
+        "macd_signal": signal,
+        "macd_histogram": histogram,
+        "rsi_7": talib.RSI(close, 7),
+        "rsi_14": talib.RSI(close, 14),
+        "atr_3": talib.ATR(high, low, close, 3),
+        "atr_14": talib.ATR(high, low, close, 14),
+        "volume_mean_20": talib.SMA(volume, 20),
+    }
+
+
+def assert_equals_reference(frame: pl.DataFrame) -> None:
+    computed = ENGINE.with_indicators(frame)
+    for name, expected in reference(frame).items():
+        values = computed[name]
+        assert values.is_null().to_list() == np.isnan(expected).tolist(), name
+        np.testing.assert_allclose(values.to_numpy(), expected, rtol=1e-13, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("px", [1e-5, 0.02, 3.5, 100_000.0])
+def test_every_indicator_equals_the_reference_from_its_first_value_on(px: float) -> None:
+    assert_equals_reference(random_walk(1_000, px))
+
+
+@pytest.mark.parametrize("interval", ["5m", "4h"])
+def test_every_indicator_equals_the_reference_on_real_bitcoin(interval: str) -> None:
+    assert_equals_reference(real_btc(interval))
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3, 4, 7, 8, 14, 15, 19, 20, 25, 26, 33, 34, 49, 50, 51])
+def test_short_histories_warm_up_like_the_reference(bars: int) -> None:
+    assert_equals_reference(random_walk(bars))
+
+
+def test_no_candles_give_no_indicators() -> None:
+    computed = ENGINE.with_indicators(random_walk(1).clear())
+    assert computed.columns == [*CANDLE_SCHEMA, *INDICATOR_COLUMNS]
+    assert computed.is_empty()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 120), st.integers(0, 5))
+def test_one_pass_over_a_range_equals_a_pass_per_cycle(bars: int, seed: int) -> None:
+    frame = random_walk(120, seed=seed)
+    whole = ENGINE.with_indicators(frame).head(bars).tail(10)
+    assert_frame_equal(ENGINE.with_indicators(frame.head(bars)).tail(10), whole, check_exact=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 99), st.floats(0.1, 1e6))
+def test_the_future_does_not_change_the_past(known: int, poison: float) -> None:
+    frame = random_walk(100)
+    poisoned = frame.with_columns(
+        pl.when(pl.int_range(pl.len()) < known).then(pl.col(name)).otherwise(poison).alias(name)
+        for name in ("open", "high", "low", "close", "volume")
+    )
+    past = ENGINE.with_indicators(poisoned).head(known)
+    assert_frame_equal(past, ENGINE.with_indicators(frame).head(known), check_exact=True)
+
+
+def test_the_rsi_of_a_series_that_never_moves_is_unknown_and_not_oversold() -> None:
+    flat = random_walk(60).with_columns(pl.lit(5.0).alias(name) for name in ("open", "high", "low", "close"))
+    last = ENGINE.with_indicators(flat).row(-1, named=True)
+    assert last["rsi_7"] is None
+    assert last["rsi_14"] is None
+    assert (last["atr_14"], last["macd"], last["ema_20"]) == (0.0, 0.0, 5.0)
+
+
+def test_the_rsi_of_a_series_that_only_rises_is_100_and_of_one_that_only_falls_0() -> None:
+    for step, expected in ((1.0, 100.0), (-1.0, 0.0)):
+        close = [200.0 + step * i for i in range(60)]
+        frame = random_walk(60).with_columns(pl.Series("close", close))
+        assert ENGINE.with_indicators(frame)["rsi_14"][-1] == expected
+
+
+@pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume"])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), None])
+def test_candles_with_holes_in_them_are_refused_by_name(column: str, broken: float | None) -> None:
+    frame = candles(100.0, 60)
+    values = frame[column].to_list()
+    values[17] = broken
+    snapshot = market()
+    first = snapshot.markets[0]
+    series = CandleSeries("BTC", "5m", frame.with_columns(pl.Series(column, values, dtype=pl.Float64)))
+    hurt = replace(snapshot, markets=(replace(first, intraday=series), *snapshot.markets[1:]))
+    with pytest.raises(HistoryError, match=f"BTC 5m: 1 candles have no finite {column}"):
+        ENGINE.compute(hurt)
+
+
+def test_a_snapshot_keeps_the_last_points_of_both_windows_of_every_symbol() -> None:
+    snapshot = market()
+    computed = IndicatorEngine(points=4).compute(snapshot)
+    assert [s.symbol for s in computed.symbols] == ["BTC", "ETH"]
+    for symbol in computed.symbols:
+        series = snapshot.market(symbol.symbol).long_term.frame
+        assert symbol.intraday.height == 4
+        assert symbol.long_term["close"].to_list() == series["close"][-4:].to_list()
+        assert symbol.long_term.columns == [*CANDLE_SCHEMA, *INDICATOR_COLUMNS]
+
+
+def test_indicators_are_fast_enough_for_every_cycle_and_for_a_year() -> None:
+    thousand, year = random_walk(1_000), random_walk(525_600)
+    assert _fastest_of(5, lambda: [ENGINE.with_indicators(thousand) for _ in range(4)]) < 0.02
+    assert _fastest_of(2, lambda: [ENGINE.with_indicators(year) for _ in range(2)]) < 3.0
+
+
+def _fastest_of(times: int, work: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
