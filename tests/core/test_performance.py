@@ -85,6 +85,7 @@ def test_scaling_the_account_changes_no_ratio(values: list[float], factor: float
 @settings(max_examples=50)
 def test_sampling_k_times_slower_divides_sharpe_by_the_root_of_k(values: list[float], k: int) -> None:
     fast, slow = sharpe_ratio(points(values)), sharpe_ratio(points(values, STEP_MS * k))
+    assert slow is not None
     assert fast == pytest.approx(slow * math.sqrt(k), rel=1e-9, abs=1e-9)
 
 
@@ -154,9 +155,7 @@ def test_records_become_frames_in_order() -> None:
         ("Liquidated Cross Long", "liquidation"),
     ],
 )
-def test_the_venues_direction_names_a_purpose_where_nothing_better_is_known(
-    direction: str, purpose: str
-) -> None:
+def test_the_venues_direction_names_a_purpose_where_no_other_is_known(direction: str, purpose: str) -> None:
     assert fills_frame([fill(0, "1", "100", direction)])["purpose"].to_list() == [purpose]
 
 

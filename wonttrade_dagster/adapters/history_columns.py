@@ -73,8 +73,8 @@ def read_raw(path: Path) -> pl.DataFrame:
     readers: Mapping[str, Callable[[Path], pl.DataFrame]] = {
         ".parquet": pl.read_parquet,
         ".csv": lambda p: pl.read_csv(p, infer_schema=False),
-        ".feather": lambda p: pl.read_ipc(p, memory_map=False),
-        ".arrow": lambda p: pl.read_ipc(p, memory_map=False),
+        ".feather": pl.read_ipc,
+        ".arrow": pl.read_ipc,
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:

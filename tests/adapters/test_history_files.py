@@ -1,0 +1,322 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from market_samples import HOUR_MS, hourly_rates, random_candles, utc_ms
+
+from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory
+from wonttrade_dagster.adapters.history_files import (
+    CandleFile,
+    FileImport,
+    FundingFile,
+    import_files,
+    read_history_file,
+)
+from wonttrade_dagster.core.errors import HistoryError
+
+DAY = utc_ms(2025, 6, 1)
+STEP_MS = 300_000
+SHARED = Path(__file__).parents[2].parent / "shared" / "market-data"
+
+
+def zoned(candles: pl.DataFrame, zone: str | None = "UTC") -> pl.DataFrame:
+    """The candles with ``open_time`` as a datetime in ``zone``."""
+    utc = pl.from_epoch("open_time_ms", time_unit="ms").dt.replace_time_zone("UTC")
+    time = utc.dt.replace_time_zone(None) if zone is None else utc.dt.convert_time_zone(zone)
+    return candles.select(time.alias("open_time"), pl.exclude("open_time_ms"))
+
+
+def as_text(candles: pl.DataFrame, form: str) -> pl.DataFrame:
+    time = pl.from_epoch("open_time_ms", time_unit="ms").dt.strftime(form)
+    return candles.select(time.alias("timestamp"), pl.exclude("open_time_ms"))
+
+
+def write(path: Path, frame: pl.DataFrame) -> Path:
+    writers: dict[str, Callable[[Path], None]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": frame.write_csv,
+        ".feather": frame.write_ipc,
+    }
+    writers[path.suffix](path)
+    return path
+
+
+def candle_file(path: Path) -> CandleFile:
+    content = read_history_file(path)
+    assert isinstance(content, CandleFile)
+    return content
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".feather"])
+def test_the_three_formats_read_the_same(tmp_path: Path, suffix: str) -> None:
+    candles = random_candles(DAY, 30)
+    (series,) = candle_file(write(tmp_path / f"BTC-5m{suffix}", candles)).series
+    assert (series.symbol, series.interval) == ("BTC", "5m")
+    assert series.frame.equals(candles)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("t", "o", "h", "l", "c", "v"),
+        ("Timestamp", "Open", "High", "Low", "Close", "Volume"),
+        ("openTime", "open_px", "high_px", "low_px", "close_px", "baseVolume"),
+        ("date", "open", "high", "low", "close", "volume"),
+    ],
+)
+def test_common_names_of_columns_are_understood(tmp_path: Path, names: tuple[str, ...]) -> None:
+    candles = random_candles(DAY, 5)
+    renamed = candles.rename(dict(zip(candles.columns, names, strict=True)))
+    assert candle_file(write(tmp_path / "BTC-5m.csv", renamed)).series[0].frame.equals(candles)
+
+
+def test_the_venues_own_candles_are_understood(tmp_path: Path) -> None:
+    """``T`` is the close time and ``n`` a count: neither is mistaken for ``t``."""
+    candles = random_candles(DAY, 5)
+    venue = candles.rename(dict(zip(candles.columns, "tohlcv", strict=True))).with_columns(
+        T=pl.col("t") + 299_999, n=7, s=pl.lit("ETH"), i=pl.lit("5m")
+    )
+    (series,) = candle_file(write(tmp_path / "download.parquet", venue)).series
+    assert (series.symbol, series.interval, series.frame.equals(candles)) == ("ETH", "5m", True)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+def test_zoned_datetimes_become_utc(tmp_path: Path, zone: str) -> None:
+    candles = random_candles(DAY, 5)
+    path = write(tmp_path / "BTC-5m.parquet", zoned(candles, zone))
+    assert candle_file(path).series[0].frame.equals(candles)
+
+
+@pytest.mark.parametrize(
+    "form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M+0000"]
+)
+def test_texts_with_a_zone_become_utc(tmp_path: Path, form: str) -> None:
+    candles = random_candles(DAY, 5)
+    path = write(tmp_path / "BTC-5m.csv", as_text(candles, form))
+    assert candle_file(path).series[0].frame.equals(candles)
+
+
+def test_a_text_in_another_zone_is_converted(tmp_path: Path) -> None:
+    candles = random_candles(DAY, 5)
+    moved = as_text(candles.with_columns(pl.col("open_time_ms") + 2 * HOUR_MS), "%Y-%m-%d %H:%M:%S +02:00")
+    assert candle_file(write(tmp_path / "BTC-5m.csv", moved)).series[0].frame.equals(candles)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_times_without_a_zone_are_refused_unless_the_column_says_utc(tmp_path: Path, suffix: str) -> None:
+    candles = random_candles(DAY, 5)
+    naive = as_text(candles, "%Y-%m-%d %H:%M:%S") if suffix == ".csv" else zoned(candles, None)
+    with pytest.raises(HistoryError, match="no time zone; write times in UTC with a zone"):
+        read_history_file(write(tmp_path / f"BTC-5m{suffix}", naive))
+    stated = naive.rename({naive.columns[0]: "open_time_utc"})
+    assert candle_file(write(tmp_path / f"ETH-5m{suffix}", stated)).series[0].frame.equals(candles)
+
+
+@pytest.mark.parametrize(("unit", "per_ms"), [("s", 1e-3), ("ms", 1), ("us", 1e3), ("ns", 1e6)])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_unit_of_a_time_is_told_by_its_size(
+    tmp_path: Path, unit: str, per_ms: float, suffix: str
+) -> None:
+    candles = random_candles(DAY, 5)
+    scaled = candles.select(
+        (pl.col("open_time_ms") * per_ms).cast(pl.Int64).alias("time"), pl.exclude("open_time_ms")
+    )
+    path = write(tmp_path / f"BTC-5m{suffix}", scaled)
+    assert candle_file(path).series[0].frame.equals(candles)
+    wrong = "ns" if unit != "ns" else "ms"
+    with pytest.raises(HistoryError, match=f"says {wrong} but holds {unit}"):
+        read_history_file(write(tmp_path / f"ETH-5m{suffix}", scaled.rename({"time": f"time_{wrong}"})))
+
+
+@pytest.mark.parametrize("time", [0, 1, 20250601, 999_999_999, 5_000_000_000, -1_748_736_000_000])
+def test_a_number_in_no_clear_unit_is_refused(tmp_path: Path, time: int) -> None:
+    candles = random_candles(DAY, 3).with_columns(open_time_ms=pl.lit(time) + pl.int_range(3) * STEP_MS)
+    path = write(tmp_path / "BTC-5m.parquet", candles.rename({"open_time_ms": "time"}))
+    with pytest.raises(HistoryError, match="row 1, column 'time': .* is in no clear unit"):
+        read_history_file(path)
+
+
+def test_mixed_units_are_refused_with_the_row(tmp_path: Path) -> None:
+    candles = random_candles(DAY, 4).rename({"open_time_ms": "time"})
+    mixed = candles.with_columns(
+        time=pl.when(pl.int_range(4) == 2).then(pl.col("time") // 1000).otherwise(pl.col("time"))
+    )
+    with pytest.raises(HistoryError, match="row 3, column 'time'"):
+        read_history_file(write(tmp_path / "BTC-5m.parquet", mixed))
+
+
+def test_symbols_in_a_column_become_series(tmp_path: Path) -> None:
+    btc, eth = random_candles(DAY, 4, seed=1), random_candles(DAY, 6, seed=2)
+    both = pl.concat([eth.with_columns(coin=pl.lit("ETH/USDC:USDC")), btc.with_columns(coin=pl.lit("BTC"))])
+    series = candle_file(write(tmp_path / "all-5m.parquet", both)).series
+    assert [(s.symbol, s.frame.height) for s in series] == [("ETH", 6), ("BTC", 4)]
+    assert series[0].frame.equals(eth)
+
+
+@pytest.mark.parametrize("name", ["BTC-5m", "BTC_USDC_USDC-5m-futures", "BTC 5m 2025", "BTC", "kPEPE-5m"])
+def test_the_file_name_names_the_symbol(tmp_path: Path, name: str) -> None:
+    (series,) = candle_file(write(tmp_path / f"{name}.parquet", random_candles(DAY, 4))).series
+    assert (series.symbol, series.interval) == (name.replace("_", "-").replace(" ", "-").split("-")[0], "5m")
+
+
+def test_unsorted_rows_are_sorted(tmp_path: Path) -> None:
+    candles = random_candles(DAY, 40)
+    path = write(tmp_path / "BTC-5m.csv", candles.sample(fraction=1, shuffle=True, seed=1))
+    assert candle_file(path).series[0].frame.equals(candles)
+
+
+def test_missing_candles_are_kept_as_gaps(tmp_path: Path) -> None:
+    candles = random_candles(DAY, 40)
+    holed = pl.concat([candles[:10], candles[13:20], candles[32:]])
+    (series,) = candle_file(write(tmp_path / "BTC-5m.parquet", holed)).series
+    assert (series.interval, series.frame.equals(holed)) == ("5m", True)
+
+
+def change(row: int, column: str, value: float | None) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    def apply(frame: pl.DataFrame) -> pl.DataFrame:
+        here = pl.int_range(pl.len()) == row
+        return frame.with_columns(
+            pl.when(here).then(pl.lit(value, pl.Float64)).otherwise(pl.col(column)).alias(column)
+        )
+
+    return apply
+
+
+BROKEN: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
+    "missing price": (change(2, "close", None), "row 3, column 'close'"),
+    "not a number": (change(2, "open", float("nan")), "row 3, column 'open'"),
+    "infinite": (change(0, "high", float("inf")), "row 1, column 'high'"),
+    "zero price": (change(4, "low", 0.0), "row 5, column 'low': 0.0 is not positive"),
+    "negative price": (change(4, "open", -3.0), "row 5, column 'open': -3.0 is not positive"),
+    "negative volume": (change(1, "volume", -1.0), "row 2, column 'volume': -1.0 is negative"),
+    "high below low": (change(3, "high", 1.0), "row 4, column 'high': 1.0 is below the low"),
+    "open above high": (change(3, "open", 900.0), "row 4, column 'open': 900.0 is outside of low and high"),
+    "close below low": (change(3, "close", 2.0), "row 4, column 'close': 2.0 is outside of low and high"),
+    "a row twice": (lambda f: pl.concat([f, f[2:3]]), "occurs a second time"),
+    "off the grid": (lambda f: f.with_columns(pl.col("open_time_ms") + 1_000), "not on the 5m grid"),
+    "a missing time": (
+        lambda f: f.with_columns(open_time_ms=pl.when(pl.int_range(pl.len()) != 1).then("open_time_ms")),
+        "row 2, column 'open_time_ms': the time is missing",
+    ),
+    "two intervals": (
+        lambda f: pl.concat([f, random_candles(DAY + HOUR_MS * 5, 6, "1h")]),
+        "row 14: rows from here on are 60 minutes apart among 5m candles",
+    ),
+    "no volume": (lambda f: f.drop("volume"), "column 'volume' is missing"),
+    "no time": (lambda f: f.drop("open_time_ms"), "is the time"),
+    "two times": (lambda f: f.with_columns(timestamp="open_time_ms"), "could both be the time"),
+    "no rows": (lambda f: f.clear(), "it has no rows"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_refused_whole_and_by_name(tmp_path: Path, case: str) -> None:
+    break_it, message = BROKEN[case]
+    good = write(tmp_path / "ETH-5m.parquet", random_candles(DAY, 12))
+    bad = write(tmp_path / "BTC-5m.parquet", break_it(random_candles(DAY, 12)))
+    history = MarketHistory(tmp_path / "market.duckdb")
+    with pytest.raises(HistoryError) as refused:
+        import_files(history, [good, bad])
+    assert "BTC-5m.parquet" in str(refused.value)
+    assert message in str(refused.value)
+    assert "nothing was imported" in str(refused.value)
+    assert history.coverage().is_empty()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("BTC-1h.parquet", "the rows are 5m apart but the file name says 1h"),
+        ("BTC-7m.parquet", "the rows are 5m apart but the file name says 7m"),
+        ("btc.parquet", "no column names the symbol"),
+        ("BTC-5m-mark.parquet", "its name says mark prices"),
+        ("BTC-5m.json", "a .json file is not known"),
+    ],
+)
+def test_a_file_name_that_contradicts_its_content_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    path = tmp_path / name
+    random_candles(DAY, 12).write_parquet(path)
+    with pytest.raises(HistoryError, match=message):
+        read_history_file(path)
+
+
+def test_text_in_a_price_column_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "BTC-5m.csv"
+    path.write_text("time,open,high,low,close,volume\n1748736000000,1,1,1,1,1\n1748736300000,1,1,oops,1,1\n")
+    with pytest.raises(HistoryError, match="row 2, column 'low': 'oops' is not a finite number"):
+        read_history_file(path)
+
+
+def test_text_in_a_time_column_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "BTC-5m.csv"
+    path.write_text("time,open,high,low,close,volume\n2025-06-01T00:00Z,1,1,1,1,1\nyesterday Z,1,1,1,1,1\n")
+    with pytest.raises(HistoryError, match="row 2, column 'time': 'yesterday Z' is not a time"):
+        read_history_file(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".feather"])
+@pytest.mark.parametrize("content", [b"", b"\x00\x01garbage\xff" * 40], ids=["empty", "garbage"])
+def test_an_unreadable_file_is_refused_in_one_sentence(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"BTC-5m{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(HistoryError, match="BTC-5m") as refused:
+        read_history_file(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="no such file"):
+        read_history_file(tmp_path / "BTC-5m.parquet")
+
+
+def test_funding_some_milliseconds_past_the_hour_is_understood(tmp_path: Path) -> None:
+    rates = hourly_rates(DAY, 24)
+    late = rates.select(
+        pl.from_epoch(pl.col("time_ms") + 97, time_unit="ms").dt.replace_time_zone("UTC").alias("time"),
+        pl.col("rate_hourly").alias("funding_rate"),
+    )
+    content = read_history_file(write(tmp_path / "BTC-funding.parquet", late))
+    assert isinstance(content, FundingFile)
+    assert content.series[0].frame.equals(rates)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (hourly_rates(DAY, 5).with_columns(rate_hourly=pl.lit(0.05)), "beyond the venue's cap"),
+        (hourly_rates(DAY, 5).with_columns(pl.col("time_ms") * 1).gather([0, 1, 1]), "a second time"),
+        (hourly_rates(DAY, 80).gather_every(8), "8 hours apart"),
+    ],
+    ids=["a percentage", "twice in an hour", "another venue's period"],
+)
+def test_wrong_funding_is_refused(tmp_path: Path, frame: pl.DataFrame, message: str) -> None:
+    with pytest.raises(HistoryError, match=message):
+        read_history_file(write(tmp_path / "BTC-funding.parquet", frame))
+
+
+def test_importing_twice_adds_nothing_and_reports_what_differs(tmp_path: Path) -> None:
+    history = MarketHistory(tmp_path / "market.duckdb")
+    candles = random_candles(DAY, 20)
+    path = write(tmp_path / "BTC-5m.parquet", candles)
+    seen: list[FileImport] = []
+    (first,) = import_files(history, [path], on_file=seen.append)
+    assert (first.counts, seen) == (ImportCounts(20, 0, 0), [first])
+    assert (first.series[0].first_ms, first.series[0].last_ms) == (DAY, DAY + 19 * STEP_MS)
+    assert import_files(history, [path])[0].counts == ImportCounts(0, 20, 0)
+    write(path, candles.with_columns(pl.col("volume") + 1))
+    assert import_files(history, [path])[0].counts == ImportCounts(0, 0, 20)
+    assert history.candles("BTC", "5m").equals(candles)
+    import_files(history, [path], replace=True)
+    assert history.candles("BTC", "5m")["volume"].to_list() == (candles["volume"] + 1).to_list()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real candles are not on this machine")
+def test_the_real_files_import_whole(tmp_path: Path) -> None:
+    history = MarketHistory(tmp_path / "market.duckdb")
+    done = import_files(history, sorted(SHARED.glob("*.parquet")))
+    assert sum((file.counts for file in done), ImportCounts(0, 0, 0)) == ImportCounts(137_197, 0, 0)
+    coverage = {(symbol, series): rows for symbol, series, rows, *_ in history.coverage().iter_rows()}
+    assert coverage["BTC", "5m"] == 31_272
+    assert coverage["SOL", "funding"] == 7_272
+    assert history.gaps("ETH", "5m", utc_ms(2025, 3, 15), utc_ms(2025, 7, 1)) == ()
