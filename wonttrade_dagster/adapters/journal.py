@@ -3,10 +3,10 @@
 Belongs here: how a record is written so that a kill or a full disk loses nothing, and how it is found again.
 Does not belong here: what is worth a record (``adapters.records``, ``core.cycle``), queries (the ledger).
 
-One line a record: ``{"seq", "kind", "cycle_ms", "recorded_at_ms", "body", "sha256"}``; ``sha256`` is that of
-the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is sent),
-``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``); every
-other kind is the caller's. The file is opened for each append, so that it may be moved or deleted meanwhile.
+One line a record: ``{"seq", "kind", "account", "cycle_ms", "recorded_at_ms", "body", "sha256"}``; ``sha256``
+is that of the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is
+sent), ``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``);
+every other kind is the caller's. The file is opened for each append: it may be moved or deleted meanwhile.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from wonttrade_dagster.adapters import ndjson
@@ -48,6 +49,7 @@ class JournalRecord:
     Attributes:
         seq: counts the lines of the file from 1.
         kind: what the body is.
+        account: whose record it is, as the journal that wrote it was told.
         cycle_ms: the cycle it belongs to.
         recorded_at_ms: when it was written.
         body: the record itself, plain JSON.
@@ -55,6 +57,7 @@ class JournalRecord:
 
     seq: int
     kind: str
+    account: str
     cycle_ms: int
     recorded_at_ms: int
     body: Mapping[str, Any]
@@ -72,13 +75,22 @@ class Journal(AuditSink):
         sync_every: fsync after so many records; 1 for the live loop. More is for backtests, which can be
             repeated: call :meth:`sync` (or leave a ``with`` block) at the end.
         secrets: values that are replaced by ``[redacted]`` wherever they occur.
+        account: whose records are written, and asked for: a file that another account (or the rehearsal)
+            wrote before must not hand its decisions to this one. Empty for a journal with a single owner.
         clock: tells when a record was written.
     """
 
     def __init__(
-        self, path: Path, *, sync_every: int = 1, secrets: Sequence[str] = (), clock: Clock | None = None
+        self,
+        path: Path,
+        *,
+        sync_every: int = 1,
+        secrets: Sequence[str] = (),
+        account: str = "",
+        clock: Clock | None = None,
     ) -> None:
         self.path = path
+        self.account = account
         self._sync_every = sync_every
         self._redactor = Redactor(secrets)
         self._clock = clock or SystemClock()
@@ -130,14 +142,14 @@ class Journal(AuditSink):
         for number, line in enumerate(self._lines(), start=1):
             record = _parsed(line)
             if record is None:
-                record = JournalRecord(number, UNREADABLE, 0, 0, {"line": number, "bytes": len(line)})
+                record = JournalRecord(number, UNREADABLE, "", 0, 0, {"line": number, "bytes": len(line)})
             if kind is None or record.kind == kind:
                 yield record
 
     def last_applied(self) -> tuple[int, Decision] | None:
         """Cycle time and decision that were applied last; reads backwards from the end of the file."""
         for record in self.newest("applied"):
-            return record.cycle_ms, _decoded(Decision, record.body["decision"])
+            return record.cycle_ms, _decoded(Decision, record, "decision")
         return None
 
     def intents(self, cycle_ms: int) -> tuple[PlaceOrder, ...]:
@@ -145,17 +157,18 @@ class Journal(AuditSink):
         found: list[PlaceOrder] = []
         for record in self.newest("intent"):
             if record.cycle_ms == cycle_ms:
-                found.append(_decoded(PlaceOrder, record.body["order"]))
+                found.append(_decoded(PlaceOrder, record, "order"))
             elif record.recorded_at_ms < cycle_ms - _MILLISECONDS_PER_HOUR:
                 break  # an intent is written during its cycle: what is older cannot belong to it
         return tuple(reversed(found))
 
     def newest(self, kind: str) -> Iterator[JournalRecord]:
-        """Records of one kind, newest first; reads no further back than the caller asks."""
+        """This account's records of one kind, newest first; reads no further back than the caller asks."""
         mark = f'"kind":{json.dumps(kind)}'.encode()
         try:
             for line in ndjson.lines_backwards(self.path):
-                if mark in line[:200] and (record := _parsed(line)) is not None and record.kind == kind:
+                record = _parsed(line) if mark in line[:200] else None
+                if record is not None and (record.kind, record.account) == (kind, self.account):
                     yield record
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
@@ -212,8 +225,9 @@ class Journal(AuditSink):
 
     def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: dict[str, Any]) -> None:
         seq = self._last_seq(file) + 1
-        record = {"seq": seq, "kind": kind, "cycle_ms": cycle_ms, "recorded_at_ms": self._clock.now_ms()}
-        line = _compact({**record, "body": body, "sha256": _digest(body)}) + b"\n"
+        record = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
+        record |= {"recorded_at_ms": self._clock.now_ms(), "body": body, "sha256": _digest(body)}
+        line = _compact(record) + b"\n"
         _write_whole(file, line)
         self._unsynced += 1
         self._last = (*_identity(file), seq)
@@ -289,11 +303,17 @@ def _parsed(line: bytes) -> JournalRecord | None:
     """The record of a line, or None for a line that is none (cut, overwritten, edited)."""
     try:
         raw = json.loads(line)
-        record = JournalRecord(raw["seq"], raw["kind"], raw["cycle_ms"], raw["recorded_at_ms"], raw["body"])
-        return record if _digest(record.body) == raw["sha256"] else None
+        fields = {name: raw[name] for name in JournalRecord.__slots__}
+        return JournalRecord(**fields) if _digest(raw["body"]) == raw["sha256"] else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _decoded(kind: type[Any], body: object) -> Any:  # noqa: ANN401 (of the type asked for)
-    return decode(kind, json.dumps(body))
+def _decoded(kind: type[Any], record: JournalRecord, field: str) -> Any:  # noqa: ANN401 (of type ``kind``)
+    try:
+        return decode(kind, json.dumps(record.body[field]))
+    except (KeyError, ValidationError) as error:
+        raise StorageError(
+            f"line {record.seq} of the journal ({record.kind}) is not readable by this version: "
+            "move the journal away or use the version that wrote it"
+        ) from error

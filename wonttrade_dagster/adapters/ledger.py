@@ -319,9 +319,9 @@ class DuckDBLedger(Ledger):
         return None
 
     def _journalled_values(self) -> dict[int, Decimal]:
-        entries = self._journal.records("cycle_report") if self._journal else ()
-        found = ((entry.cycle_ms, entry.body.get("account_value_usd")) for entry in entries)
-        return {cycle_ms: Decimal(value) for cycle_ms, value in found if value is not None}
+        entries = self._journal.newest("cycle_report") if self._journal else ()
+        found = [(entry.cycle_ms, entry.body.get("account_value_usd")) for entry in entries]
+        return {cycle_ms: Decimal(value) for cycle_ms, value in reversed(found) if value is not None}
 
 
 def _decode(kind: Any, payload: bytes, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (see codec)

@@ -182,7 +182,7 @@ def _increments(report: CycleReport, unprotected_seconds: Sequence[tuple[str, fl
         ("wonttrade_cycles", report.outcome): 1,
         ("wonttrade_actions_planned", ""): report.actions_planned,
         ("wonttrade_actions_failed", ""): report.actions_failed,
-        ("wonttrade_fees_usd", ""): float(sum((max(f.fee_usd, Decimal(0)) for f in report.fills), Decimal(0))),
+        ("wonttrade_fees_usd", ""): float(sum(max(fill.fee_usd, Decimal(0)) for fill in report.fills)),
     }
     if report.model_latency_ms is not None:
         counted["wonttrade_model_calls", ""] = 1

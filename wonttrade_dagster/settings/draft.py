@@ -126,7 +126,7 @@ def _toml(value: object) -> str:
 
 
 def _suggestion(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"{close[0]} (did you mean that?)" if close else f"one of {', '.join(known)}"
 
 
