@@ -94,7 +94,7 @@ def test_a_file_that_does_not_exist_reads_as_empty_and_is_not_made(history: Mark
 
 def test_a_time_that_occurs_twice_is_refused(history: MarketHistory) -> None:
     candles = random_candles(DAY, 3)
-    with pytest.raises(HistoryError, match="BTC 5m: .* occurs twice"):
+    with pytest.raises(HistoryError, match=r"BTC 5m: .* occurs twice"):
         history.add_candles("BTC", "5m", pl.concat([candles, candles[:1]]), "test")
 
 
@@ -184,8 +184,9 @@ def test_overlapping_imports_count_every_row_once(tmp_path: Path, parts: list[tu
 
 def test_a_file_held_by_somebody_else_is_named_with_the_remedy(history: MarketHistory) -> None:
     history.add_candles("BTC", "5m", random_candles(DAY, 3), "test")
-    hold = f"import duckdb,sys; c=duckdb.connect({str(history.path)!r}); print('held', flush=True); sys.stdin.read()"
-    holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(history.path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"

@@ -133,7 +133,7 @@ def test_the_unit_of_a_time_is_told_by_its_size(
 def test_a_number_in_no_clear_unit_is_refused(tmp_path: Path, time: int) -> None:
     candles = random_candles(DAY, 3).with_columns(open_time_ms=pl.lit(time) + pl.int_range(3) * STEP_MS)
     path = write(tmp_path / "BTC-5m.parquet", candles.rename({"open_time_ms": "time"}))
-    with pytest.raises(HistoryError, match="row 1, column 'time': .* is in no clear unit"):
+    with pytest.raises(HistoryError, match=r"row 1, column 'time': .* is in no clear unit"):
         read_history_file(path)
 
 
