@@ -242,6 +242,9 @@ class _Run:
     def _cancel(self, cancel: CancelOrder) -> ActionResult:
         if cancel.after_cloid is not None and not self._has_come_true(cancel.after_cloid):
             return ActionResult(cancel, ActionStatus.SKIPPED, "kept: what it waits for is not confirmed")
+        if not self.read_back.has_changed and self.read_back.order(cancel.oid) is None:
+            # The venue cancels reduce-only triggers itself once the position is closed, and counts actions.
+            return ActionResult(cancel, ActionStatus.DONE, "already gone")
         self.read_back.has_changed = True
         try:
             return self.venue.cancel(cancel)

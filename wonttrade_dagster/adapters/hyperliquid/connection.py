@@ -21,6 +21,7 @@ from urllib3.exceptions import NewConnectionError
 
 from wonttrade_dagster.adapters.hyperliquid.fields import shown
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_assets
+from wonttrade_dagster.adapters.hyperliquid.session import BoundedSession
 from wonttrade_dagster.core.errors import (
     ConfigurationError,
     UnknownOutcomeError,
@@ -44,15 +45,6 @@ RETRY_PAUSE_SECONDS = 0.25
 RETRY_PAUSE_MAX_SECONDS = 5.0
 _UNPARSED = "Could not parse JSON"
 _RATE_LIMITED = 429
-
-
-def quiet_session() -> requests.Session:
-    """A session that ignores the environment: no proxy variables, no .netrc, no redirects to elsewhere."""
-    session = requests.Session()
-    session.trust_env = False
-    session.max_redirects = 0
-    session.headers.update({"Content-Type": "application/json"})
-    return session
 
 
 def check_base_url(base_url: str) -> None:
@@ -166,7 +158,7 @@ class SdkConnection:
             spot_meta=NO_SPOT,
             timeout=self.timeout_seconds,
         )
-        info.session = quiet_session()
+        info.session = BoundedSession(self.timeout_seconds)
         return info
 
 

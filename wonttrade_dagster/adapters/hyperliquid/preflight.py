@@ -106,7 +106,7 @@ class HyperliquidPreflight:
         )
 
     def clock_skew_ms(self) -> int:
-        """How far the venue's clock is ahead of ours (+), to about half a round trip. Raises ``VenueError``."""
+        """How far the venue's clock is ahead of ours, to half a round trip. Raises ``VenueError``."""
         before_ms = self._clock.now_ms()
         venue_ms = self._state().integer("time")
         return venue_ms - (before_ms + self._clock.now_ms()) // 2

@@ -17,9 +17,9 @@ from wonttrade_dagster.adapters.hyperliquid.connection import (
     NO_PERPETUALS,
     NO_SPOT,
     SdkConnection,
-    quiet_session,
     travel_once,
 )
+from wonttrade_dagster.adapters.hyperliquid.session import BoundedSession
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.ports import Clock
 
@@ -112,7 +112,7 @@ class Signer:
             account_address=self._account_address,
             timeout=self._connection.timeout_seconds,
         )
-        exchange.session = quiet_session()
+        exchange.session = BoundedSession(self._connection.timeout_seconds)
         exchange.info = self._connection.info
         return exchange
 

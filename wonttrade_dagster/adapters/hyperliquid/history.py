@@ -1,0 +1,106 @@
+"""VenueHistory: the past as the venue's Info API still has it.
+
+Belongs here: ranges of closed candles, paid funding rates, open interest now.
+Does not belong here: snapshots of a cycle (``info``), where history is kept (``adapters.history``).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
+from wonttrade_dagster.adapters.hyperliquid.fields import rows
+from wonttrade_dagster.adapters.hyperliquid.info import HyperliquidMarketData
+from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts
+from wonttrade_dagster.core.candles import interval_ms
+from wonttrade_dagster.core.errors import HistoryError, VenueError
+from wonttrade_dagster.core.model import CANDLE_SCHEMA
+from wonttrade_dagster.core.ports import Clock
+
+HOUR_MS = 3_600_000
+PAGE_ROWS = 500
+"""A range request answers at most so many rows (Hyperliquid documentation, "Info endpoint")."""
+
+FUNDING_SCHEMA = {"time_ms": pl.Int64(), "rate_hourly": pl.Float64()}
+OPEN_INTEREST_SCHEMA = {"time_ms": pl.Int64(), "open_interest_base": pl.Float64()}
+
+
+class VenueHistory:
+    """Ranges of the venue's past, in the frames that ``MarketHistory`` takes.
+
+    Args:
+        connection: the SDK wrapped once.
+        market_data: pages and checks candles.
+        clock: nothing after now is asked for.
+    """
+
+    def __init__(self, connection: SdkConnection, market_data: HyperliquidMarketData, clock: Clock) -> None:
+        self._connection = connection
+        self._market_data = market_data
+        self._clock = clock
+
+    def candles(self, symbol: str, interval: str, from_ms: int, to_ms: int) -> pl.DataFrame:
+        """Closed candles opened in ``[from_ms, to_ms)``, in ``CANDLE_SCHEMA``; the forming one is left out.
+
+        Raises:
+            VenueError: the venue could not be asked, or its answer has a gap.
+        """
+        length_ms = interval_ms(interval)
+        end_ms = min(to_ms, self._clock.now_ms()) // length_ms * length_ms
+        first_ms = -(-from_ms // length_ms) * length_ms
+        bars = (end_ms - first_ms) // length_ms
+        if bars <= 0:
+            return pl.DataFrame(schema=dict(CANDLE_SCHEMA))
+        return self._market_data.candles(symbol, interval, end_ms, bars).frame
+
+    def funding(self, symbol: str, from_ms: int, to_ms: int) -> pl.DataFrame:
+        """Hourly rates paid in ``[from_ms, to_ms)``: ``time_ms`` floored to the hour, ``rate_hourly``.
+
+        Stamps of the venue lie some milliseconds past the hour.
+
+        Raises:
+            VenueError: the venue could not be asked or answered nonsense.
+        """
+        rates: dict[int, float] = {}
+        ask_from_ms = from_ms
+        while ask_from_ms < to_ms:
+            page = self._funding_page(symbol, ask_from_ms, to_ms)
+            rates |= {
+                time_ms // HOUR_MS * HOUR_MS: rate for time_ms, rate in page if from_ms <= time_ms < to_ms
+            }
+            if len(page) < PAGE_ROWS:
+                break
+            ask_from_ms = max(time_ms for time_ms, _ in page) + 1
+        columns = {"time_ms": list(rates), "rate_hourly": list(rates.values())}
+        return pl.DataFrame(columns, schema=FUNDING_SCHEMA).sort("time_ms")
+
+    def open_interest(self, symbols: Sequence[str], from_ms: int, to_ms: int) -> Mapping[str, pl.DataFrame]:
+        """Open interest now, one row a symbol.
+
+        Raises:
+            HistoryError: the range lies in the past: no request of the venue has its open interest.
+            VenueError: the venue could not be asked, or does not list a symbol.
+        """
+        now_ms = self._clock.now_ms()
+        if not from_ms <= now_ms < to_ms:
+            raise HistoryError("open interest has no past at the venue: materialize the running UTC day only")
+        _, contexts = parse_contexts(
+            self._connection.read("metaAndAssetCtxs", lambda info: info.meta_and_asset_ctxs())
+        )
+        if missing := [symbol for symbol in symbols if symbol not in contexts]:
+            raise VenueError(f"Hyperliquid does not list {missing}: take it out of symbols.tracked")
+        return {
+            symbol: pl.DataFrame(
+                {
+                    "time_ms": [now_ms],
+                    "open_interest_base": [float(parse_context(contexts[symbol]).open_interest_base)],
+                },
+                schema=OPEN_INTEREST_SCHEMA,
+            )
+            for symbol in symbols
+        }
+
+    def _funding_page(self, symbol: str, from_ms: int, to_ms: int) -> list[tuple[int, float]]:
+        what = f"funding rates of {symbol}"
+        answer = self._connection.read(what, lambda info: info.funding_history(symbol, from_ms, to_ms))
+        return [(row.integer("time"), float(row.decimal("fundingRate"))) for row in rows(answer, what)]

@@ -1,0 +1,53 @@
+"""The HTTP session that the SDK is given: deaf to the environment, and bounded in time and size.
+
+Belongs here: what ``requests`` does not do by itself.
+Does not belong here: what is asked, and what a failure is called (``connection``).
+"""
+
+from io import BytesIO
+from time import monotonic
+from typing import Any
+
+import requests
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""The largest answer in use (5,000 candles) has about 1 MB."""
+_CHUNK_BYTES = 65_536
+
+
+class BoundedSession(requests.Session):
+    """A session without proxies, ``.netrc`` or redirects, whose answers end within ``seconds``.
+
+    The time limit of ``requests`` is one per read: a server that sends a byte now and then outlives it.
+    Here the body must be complete ``seconds`` after the request began.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.max_redirects = 0
+        self.headers.update({"Content-Type": "application/json"})
+        self._seconds = seconds
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+        """As ``requests`` does, the body being read before it returns.
+
+        Raises:
+            requests.ReadTimeout: the body was not complete in time.
+            requests.RequestException: it was larger than anything the venue sends.
+        """
+        deadline = monotonic() + self._seconds
+        response = super().send(request, **{**kwargs, "stream": True})
+        body = bytearray()
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            body += chunk
+            if monotonic() > deadline or len(body) > MAX_BODY_BYTES:
+                response.close()
+                raise self._refusal(len(body))
+        response.raw = BytesIO(body)
+        return response
+
+    def _refusal(self, size: int) -> requests.RequestException:
+        if size > MAX_BODY_BYTES:
+            return requests.RequestException(f"an answer of more than {MAX_BODY_BYTES} bytes")
+        return requests.ReadTimeout(f"the answer was not complete after {self._seconds} s")
