@@ -62,7 +62,7 @@ def test_a_decrease_keeps_the_entry_and_realises_its_share() -> None:
 def test_a_flip_realises_the_old_side_and_restarts_the_entry() -> None:
     """Long 0.1 at 50,000, sell 0.3 at 49,000: −100 realised, then short 0.2 from 49,000."""
     state, outcome = send(trade(account(), "0.1", 50_000), "-0.3", 49_000)
-    assert outcome.events and fills(outcome.events)[0].direction == "Long > Short"
+    assert fills(outcome.events)[0].direction == "Long > Short"
     assert state.realized_pnl_usd == -100
     assert (state.size_base("BTC"), state.positions["BTC"].entry_px) == (D("-0.2"), 49_000)
 
