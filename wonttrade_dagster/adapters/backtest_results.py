@@ -7,6 +7,7 @@ Does not belong here: the loop, the drawing (``adapters.report``), the simulated
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ class BacktestResults:
     def begin(self, facts: Mapping[str, Any], from_ms: int) -> None:
         """Write the first line: what this backtest is."""
         self.journal.append("backtest", from_ms, facts)
+
+    def open_account(self, time_ms: int, deposit_usd: Decimal) -> None:
+        """The first point of the equity curve: one cadence before the first decision, nothing was traded."""
+        self.equity.append((time_ms, float(deposit_usd)))
 
     def cycle(self, records: MemoryRecords, events: tuple[Mapping[str, Any], ...]) -> None:
         """Write the line of a finished cycle, and keep its rows.

@@ -38,7 +38,7 @@ SETTINGS = """\
 [runtime]
 mode = "TESTNET"
 cycle_minutes = 1
-data_dir = "."
+data_dir = "data"
 prompts_dir = "{prompts_dir}"
 
 [credentials]
@@ -67,11 +67,14 @@ max_leverage = 3
 [execution]
 max_decision_age_seconds = 60
 
+[resilience]
+max_market_age_seconds = 55
+
 [telemetry]
-log_path = "logs/wonttrade.ndjson"
-decision_log_path = "decision-log.ndjson"
-heartbeat_path = "heartbeat.json"
-metrics_path = "metrics/live.prom"
+log_path = "data/logs/wonttrade.ndjson"
+decision_log_path = "data/decision-log.ndjson"
+heartbeat_path = "data/heartbeat.json"
+metrics_path = "data/metrics/live.prom"
 
 [backtest]
 cycle_minutes = 15

@@ -250,7 +250,7 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
     now_ms = parts.clock.now_ms()
     since_ms = last.activity_until_ms if last and last.activity_until_ms else run.cycle_ms
     try:
-        activity = parts.state.activity(since_ms, now_ms)
+        activity = parts.state.activity(since_ms, now_ms + 1)
     except VenueError:
         activity = None  # booked by the next report: its window starts where the last one ended
     account = execution.account or _last_known_account(stages)
@@ -264,9 +264,14 @@ def _performance(
 ) -> PerformanceSoFar | None:
     if account is None:  # carried on, so that the opening equity is written once
         return last.performance if last else None
+    before: AccountSnapshot | StageFailure = run.read(Stage.ACCOUNT_SNAPSHOTS)
+    start = performance_at(before if isinstance(before, AccountSnapshot) else account, last, run.cycle_ms)
     points = [(p.time_ms, float(p.account_value_usd)) for p in run.parts.ledger.equity()]
-    sharpe = sharpe_ratio([*points, (run.cycle_ms, float(account.account_value_usd))])
-    return replace(performance_at(account, last, run.cycle_ms), sharpe=sharpe)
+    return replace(
+        start,
+        return_fraction=float(account.account_value_usd / start.opening_equity_usd) - 1.0,
+        sharpe=sharpe_ratio([*points, (run.cycle_ms, float(account.account_value_usd))]),
+    )
 
 
 def _last_known_account(stages: Mapping[Stage, Any]) -> AccountSnapshot | None:

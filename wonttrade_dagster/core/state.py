@@ -76,7 +76,7 @@ class StateLoader:
         return self.market_data.assets()
 
     def activity(self, since_ms: int, until_ms: int) -> Activity:
-        """Fills and funding of the account from ``since_ms`` on. Raises ``VenueError``."""
+        """Fills and funding of the account in ``[since_ms, until_ms)``. Raises ``VenueError``."""
         fills = tuple(fill for fill in self.venue.fills(since_ms) if fill.time_ms < until_ms)
         return Activity(fills, self.venue.funding_paid_usd(since_ms), until_ms)
 

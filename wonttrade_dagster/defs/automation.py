@@ -4,17 +4,23 @@ Belongs here: the sensor. Does not belong here: what a cycle does, how late it m
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from wonttrade_dagster.defs.live import SETTINGS_TAG
 from wonttrade_dagster.defs.partitions import cycle_key, next_cycle_ms
 
+if TYPE_CHECKING:  # not exported by dagster
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition as AssetJob,
+    )
+
 SENSOR_NAME = "next_cycle"
 
 
 def cycle_sensor(
-    job: dg.UnresolvedAssetJobDefinition,
+    job: "AssetJob",
     cycle_minutes: int,
     lead_seconds: float,
     settings_sha256: str,

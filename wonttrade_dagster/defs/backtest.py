@@ -9,6 +9,7 @@ a backfill of the UI names every key of a family separately.
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -20,6 +21,11 @@ from wonttrade_dagster.defs.compose import Executors
 from wonttrade_dagster.defs.metadata import Metadata, describe, picture, table
 from wonttrade_dagster.defs.stages import OWNERS, STAGE_TEXTS, stage_key, upstream_keys
 from wonttrade_dagster.settings import Settings
+
+if TYPE_CHECKING:  # not exported by dagster
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition as AssetJob,
+    )
 
 FAMILY = "backtest"
 JOB_NAME = "backtest_days"
@@ -57,7 +63,7 @@ def backtest_assets(days: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinit
     return [_market_asset(days), _indicators_asset(days), _cycles_asset(days)]
 
 
-def backtest_job() -> dg.UnresolvedAssetJobDefinition:
+def backtest_job() -> "AssetJob":
     """A range of days in one run; what ``wonttrade backtest`` runs in the foreground."""
     return dg.define_asset_job(
         JOB_NAME,

@@ -25,6 +25,9 @@ from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
 from wonttrade_dagster.settings import Settings
 
+LOOK_BACK_MS = 4 * 3_600_000
+"""Bars before the first decision only tell the simulated exchange what the price is."""
+
 
 @dataclass(frozen=True, slots=True)
 class BacktestSpec:
@@ -117,10 +120,11 @@ def run_backtest_range(
     executor = executors.for_backtest(settings, audit, clock, replay)
     parts = compose_backtest_parts(settings, spec.model, spec.prompt, spec.cycle_minutes, replay, executor)
     parts = replace(parts, audit=audit, ledger=ledger, clock=clock)
-    walk = _Walk(executor, replay, clock, settings.symbols.tracked)
+    walk = _Walk(executor, replay, settings.symbols.tracked, spec.from_ms - LOOK_BACK_MS, clock)
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles, results in {folder}")
     with results.journal:
         results.begin(_facts(settings, spec, parts), spec.from_ms)
+        results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
         count = run_backtest(
             parts,
             ledger,
@@ -137,16 +141,18 @@ class _Walk:
 
     executor: SimulatedExecutor
     replay: BacktestReplayProvider
-    clock: FixedClock
     symbols: tuple[str, ...]
+    walked_until_ms: int
+    clock: FixedClock
     events: tuple[Mapping[str, Any], ...] = ()
 
     def advance(self, cycle_ms: int) -> None:
         """Walk the bars since the last decision and pay the funding due."""
-        since_ms = self.clock.now_ms()
+        since_ms = self.walked_until_ms
         bars = {s: self.replay.bars(s, since_ms, cycle_ms) for s in self.symbols}
         funding = {s: self.replay.funding_between(s, since_ms, cycle_ms) for s in self.symbols}
         self.events = tuple(_plain(event) for event in self.executor.advance(cycle_ms, bars, funding))
+        self.walked_until_ms = cycle_ms
         self.clock.set(cycle_ms)
 
 

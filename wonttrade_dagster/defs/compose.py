@@ -8,6 +8,8 @@ from decimal import Decimal
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, HyperliquidVenue
+from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
+from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lazy_assets import LazyAssets
 from wonttrade_dagster.adapters.lease import AccountLease
@@ -86,6 +88,18 @@ def market_data(settings: Settings, clock: Clock) -> HyperliquidMarketData:
         read_attempts=settings.hyperliquid.read_attempts,
         clock=clock,
     )
+
+
+def venue_history(settings: Settings) -> VenueHistory:
+    """The past as the venue still has it."""
+    clock, hyperliquid = SystemClock(), settings.hyperliquid
+    connection = SdkConnection(
+        base_url=settings.venue_url,
+        timeout_seconds=hyperliquid.timeout_seconds,
+        read_attempts=hyperliquid.read_attempts,
+        clock=clock,
+    )
+    return VenueHistory(connection, market_data(settings, clock), clock)
 
 
 def venue(settings: Settings, clock: Clock) -> HyperliquidVenue:

@@ -5,6 +5,7 @@ the tables (``adapters.history``), files (``wonttrade history import``, which re
 """
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -14,6 +15,11 @@ from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.defs.metadata import table
 from wonttrade_dagster.defs.stages import OWNERS
 from wonttrade_dagster.settings import Settings
+
+if TYPE_CHECKING:  # not exported by dagster
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition as AssetJob,
+    )
 
 FAMILY = "history"
 JOB_NAME = "sync_history"
@@ -37,7 +43,7 @@ def history_assets(days: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefiniti
     ]
 
 
-def history_job() -> dg.UnresolvedAssetJobDefinition:
+def history_job() -> "AssetJob":
     """Fetch days from the venue; fetching twice changes nothing."""
     return dg.define_asset_job(
         JOB_NAME,
@@ -59,7 +65,7 @@ def _history_asset(
         key_prefix=FAMILY,
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{description} Kept in market.duckdb; what is there already is compared, not overwritten.",
+        description=f"{description} Kept in market.duckdb; stored values are compared, never overwritten.",
         kinds={"hyperliquid", "duckdb"},
         owners=list(OWNERS),
         group_name=FAMILY,

@@ -4,6 +4,8 @@ Belongs here: the assets and their job. Does not belong here: what a stage does 
 parts are made (``defs.live_cycle``), when a cycle is requested (``defs.automation``).
 """
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from wonttrade_dagster.core.errors import WontTradeError
@@ -12,6 +14,11 @@ from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.defs.metadata import describe
 from wonttrade_dagster.defs.partitions import cycle_ms_of
 from wonttrade_dagster.defs.stages import OWNERS, STAGE_TEXTS, stage_key, upstream_keys
+
+if TYPE_CHECKING:  # not exported by dagster
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition as AssetJob,
+    )
 
 JOB_NAME = "trade_cycle"
 SETTINGS_TAG = "wonttrade/settings_sha256"
@@ -58,7 +65,7 @@ def _stage_asset(family: str, stage: Stage, partitions: dg.PartitionsDefinition[
     return stage_asset
 
 
-def live_job(family: str, max_runtime_seconds: int) -> dg.UnresolvedAssetJobDefinition:
+def live_job(family: str, max_runtime_seconds: int) -> "AssetJob":
     """One cycle, every stage in one process. A failed or killed cycle is not retried."""
     return dg.define_asset_job(
         JOB_NAME,

@@ -45,6 +45,7 @@ class VenueHistory:
         Raises:
             VenueError: the venue could not be asked, or its answer has a gap.
         """
+        self._refuse_unlisted(symbol)
         length_ms = interval_ms(interval)
         end_ms = min(to_ms, self._clock.now_ms()) // length_ms * length_ms
         first_ms = -(-from_ms // length_ms) * length_ms
@@ -61,6 +62,7 @@ class VenueHistory:
         Raises:
             VenueError: the venue could not be asked or answered nonsense.
         """
+        self._refuse_unlisted(symbol)
         rates: dict[int, float] = {}
         ask_from_ms = from_ms
         while ask_from_ms < to_ms:
@@ -87,8 +89,8 @@ class VenueHistory:
         _, contexts = parse_contexts(
             self._connection.read("metaAndAssetCtxs", lambda info: info.meta_and_asset_ctxs())
         )
-        if missing := [symbol for symbol in symbols if symbol not in contexts]:
-            raise VenueError(f"Hyperliquid does not list {missing}: take it out of symbols.tracked")
+        for symbol in symbols:
+            self._refuse_unlisted(symbol)
         return {
             symbol: pl.DataFrame(
                 {
@@ -99,6 +101,12 @@ class VenueHistory:
             )
             for symbol in symbols
         }
+
+    def _refuse_unlisted(self, symbol: str) -> None:
+        """Also teaches the SDK its names: before that it knows no coin at all."""
+        self._market_data.assets()
+        if symbol not in self._connection.assets():
+            raise VenueError(f"Hyperliquid does not list {symbol!r}: take it out of symbols.tracked")
 
     def _funding_page(self, symbol: str, from_ms: int, to_ms: int) -> list[tuple[int, float]]:
         what = f"funding rates of {symbol}"

@@ -1,0 +1,36 @@
+"""What every test stands on: no network but loopback, and a checkout's folders."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def no_network_but_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        is_ip = self.family in (socket.AF_INET, socket.AF_INET6)
+        if is_ip and not str(address[0]).startswith(LOOPBACK):
+            pytest.fail(f"a test reached for {address}: tests talk to loopback only")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def market_data() -> Path:
+    folder = SHARED / "market-data"
+    if not folder.is_dir():
+        pytest.skip("../shared/market-data is not beside this checkout")
+    return folder
