@@ -246,15 +246,9 @@ class SimulatedExecutor(Executor):
             HistoryError: a bar ends after ``to_ms``, or time would run backwards.
             MoneyIdentityError: the account does not add up.
         """
-        if to_ms < self._walked_ms:
-            raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
         table = BarTable.of(bars)
         end = table.index_of(to_ms)
-        if self._bar_ms is not None and end and table.open_time_ms[end - 1] + self._bar_ms > to_ms:
-            raise HistoryError(
-                f"the bar that opens at {table.open_time_ms[end - 1]} is still open at {to_ms}: "
-                "choose a cadence that is a multiple of the bars' length"
-            )
+        self._refuse(to_ms, table.open_time_ms[end - 1] if end else None)
         index = self._begin(table, end)
         events: list[Event] = []
         for hour_ms, payments in _by_hour(funding, self._walked_ms, to_ms).items():
@@ -267,6 +261,15 @@ class SimulatedExecutor(Executor):
         self.venue.history.record(events)
         check_identities(self.venue.state)
         return tuple(events)
+
+    def _refuse(self, to_ms: int, last_open_ms: int | None) -> None:
+        if to_ms < self._walked_ms:
+            raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
+        if self._bar_ms is not None and last_open_ms is not None and last_open_ms + self._bar_ms > to_ms:
+            raise HistoryError(
+                f"the bar that opens at {last_open_ms} is still open at {to_ms}: "
+                "choose a cadence that is a multiple of the bars' length"
+            )
 
     def _begin(self, table: BarTable, end: int) -> int:
         """The first bar to walk; the one before it gives the price to symbols that have none."""

@@ -219,8 +219,7 @@ class ExchangeState:
         settings: leverage by symbol, where it was set.
         marks: the mark each symbol was last moved to.
         net_filled_base: signed sum of all fills by symbol.
-        next_oid: the next order's id.
-        next_tid: the next fill's id.
+        next_oid, next_tid: ids of the next order and the next fill.
         partly_liquidated_at_ms: when a position was last liquidated in part.
     """
 
