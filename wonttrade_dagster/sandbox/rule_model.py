@@ -57,7 +57,7 @@ def reply_text(prompt: str) -> str:
     fresh = {symbol: _fresh_target(symbol, block) for symbol in symbols}
     kept = {s: prior[s] for s in symbols if s in prior and _still_holds(prior[s], _scene(s, block))}
     targets = [_repeat(kept[s], fresh[s]) if s in kept else fresh[s] for s in symbols]
-    if not prior:
+    if not isinstance(block.get("prior"), dict):
         return json.dumps(_reply("none", None, targets, "No prior plan."))
     if set(kept) == set(symbols) == set(prior):
         return json.dumps(_reply("kept", None, targets, "Every position is still between its exits."))
