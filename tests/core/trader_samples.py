@@ -2,14 +2,17 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from wonttrade_dagster.adapters.prompts import load_prompt
-from wonttrade_dagster.core.context import ContextBuilder, ContextInputs
+from wonttrade_dagster.core.context import ContextBuilder, ContextInputs, PromptTemplate
 from wonttrade_dagster.core.decision import JudgementInputs
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.model import (
@@ -18,6 +21,8 @@ from wonttrade_dagster.core.model import (
     CandleSeries,
     Decision,
     ExecutionRules,
+    Fill,
+    IndicatorSnapshot,
     Leg,
     MarginTier,
     MarketSnapshot,
@@ -26,6 +31,7 @@ from wonttrade_dagster.core.model import (
     Position,
     PriorDecision,
     PriorPlan,
+    Refusal,
     RiskLimits,
     SymbolMarket,
     TargetPosition,
@@ -38,18 +44,18 @@ LIMITS = RiskLimits(D(60_000), D(100_000), 10)
 RULES = ExecutionRules(D(50), D(5), 60_000, "close", D("4.5"), "0badcafe")
 FLAT = AccountSnapshot(CYCLE_MS, D("25000.5"), D("25000.5"), D(0), (), ())
 NO_PRIOR = PriorDecision(None, None)
-PERFORMANCE = PerformanceSoFar(
-    D(25_000), 0.00002, 1.234, D("3.21"), D("-0.5"), CYCLE_MS - 5_400_000, 31
-)
+PERFORMANCE = PerformanceSoFar(D(25_000), 0.00002, 1.234, D("3.21"), D("-0.5"), CYCLE_MS - 5_400_000, 31)
 
 
-def asset(symbol="BTC", size_decimals=5, max_leverage=40, **changes):
+def asset(
+    symbol: str = "BTC", size_decimals: int = 5, max_leverage: int = 40, **changes: object
+) -> AssetSpec:
     tiers = (MarginTier(D(0), max_leverage), MarginTier(D(150_000_000), max_leverage // 2))
     return replace(AssetSpec(symbol, 0, size_decimals, max_leverage, tiers), **changes)
 
 
-def candles(px, bars=300, step_ms=300_000, last_close_ms=CYCLE_MS - 180_000):
-    first = last_close_ms // step_ms * step_ms - bars * step_ms
+def candles(px: float, bars: int = 300, step_ms: int = 300_000) -> pl.DataFrame:
+    first = CYCLE_MS // step_ms * step_ms - bars * step_ms
     close = [px * (1 + 0.01 * math.sin(i / 9) + 0.0001 * i) for i in range(1 - bars, 1)]
     before = [close[0], *close[:-1]]
     return pl.DataFrame(
@@ -64,10 +70,16 @@ def candles(px, bars=300, step_ms=300_000, last_close_ms=CYCLE_MS - 180_000):
     )
 
 
-def symbol_market(symbol="BTC", px="100000", size_decimals=5, mark=True, **asset_changes):
+def symbol_market(
+    symbol: str = "BTC",
+    px: str = "100000",
+    size_decimals: int = 5,
+    mark: bool = True,
+    **asset_changes: object,
+) -> SymbolMarket:
     price = D(px)
     return SymbolMarket(
-        asset=asset(symbol, size_decimals, **asset_changes),
+        asset=asset(symbol, size_decimals, **changes),
         mid_px=price if mark else None,
         mark_px=price if mark else None,
         oracle_px=price if mark else None,
@@ -79,12 +91,28 @@ def symbol_market(symbol="BTC", px="100000", size_decimals=5, mark=True, **asset
     )
 
 
-def market(*markets):
-    chosen = markets or (symbol_market(), symbol_market("ETH", "4000", 4, max_leverage=25))
-    return MarketSnapshot(CYCLE_MS, CYCLE_MS + 100, "rest", tuple(chosen))
+@cache
+def _two_symbols() -> MarketSnapshot:
+    return market(symbol_market(), symbol_market("ETH", "4000", 4, max_leverage=25))
 
 
-def position(symbol="BTC", size="0.5", entry="99000", liquidation="80000", leverage=5, **changes):
+@cache
+def _two_symbols_indicators() -> IndicatorSnapshot:
+    return IndicatorEngine().compute(_two_symbols())
+
+
+def market(*markets: SymbolMarket) -> MarketSnapshot:
+    return MarketSnapshot(CYCLE_MS, CYCLE_MS + 100, "rest", markets) if markets else _two_symbols()
+
+
+def position(
+    symbol: str = "BTC",
+    size: str = "0.5",
+    entry: str = "99000",
+    liquidation: str | None = "80000",
+    leverage: int = 5,
+    **changes: object,
+) -> Position:
     made = Position(
         symbol, D(size), D(entry), leverage, True, D("500"), D("10000"),
         None if liquidation is None else D(liquidation), D("1.25"),
@@ -92,15 +120,21 @@ def position(symbol="BTC", size="0.5", entry="99000", liquidation="80000", lever
     return replace(made, **changes)
 
 
-def trigger(symbol, oid, px, size, leg, is_buy):
+def trigger(symbol: str, oid: int, px: str, size: str, leg: Leg, is_buy: bool) -> OpenOrder:
     return OpenOrder(symbol, oid, None, is_buy, D(size), D(px), True, CYCLE_MS - 1, D(px), leg)
 
 
-def account(*positions, orders=(), value="30000", free="20000", used="10000"):
+def account(
+    *positions: Position,
+    orders: Iterable[OpenOrder] = (),
+    value: str = "30000",
+    free: str = "20000",
+    used: str = "10000",
+) -> AccountSnapshot:
     return AccountSnapshot(CYCLE_MS, D(value), D(free), D(used), tuple(positions), tuple(orders))
 
 
-def long_and_short():
+def long_and_short() -> AccountSnapshot:
     return account(
         position(),
         position("ETH", "-2", "4100", "5200", 4),
@@ -113,18 +147,31 @@ def long_and_short():
     )
 
 
-def target(symbol="BTC", size="0.5", stop="95000", take="110000", rationale="the trend is up", **changes):
+def target(
+    symbol: str = "BTC",
+    size: str = "0.5",
+    stop: str = "95000",
+    take: str = "110000",
+    rationale: str = "the trend is up",
+) -> TargetPosition:
     prices = (None, None) if D(size) == 0 else (D(stop), D(take))
-    return replace(TargetPosition(symbol, D(size), *prices, 0.6, rationale), **changes)
+    return TargetPosition(symbol, D(size), *prices, 0.6, rationale)
 
 
-def prior(*targets, refusal=None, fills=(), explanation="Momentum carries on."):
+def prior(
+    *targets: TargetPosition,
+    refusal: Refusal | None = None,
+    fills: Iterable[Fill] = (),
+    explanation: str = "Momentum carries on.",
+) -> PriorDecision:
     chosen = targets or (target(), target("ETH", "-2", "4300", "3500", "relative weakness"))
     made = Decision(explanation, "BTC closes below 94000 on 4h.", tuple(chosen), PriorPlan.NONE)
     return PriorDecision(made, CYCLE_MS - 300_000, refusal, tuple(fills))
 
 
-def reply_target(symbol="BTC", size=0.5, stop=95000, take=110000, **changes):
+def reply_target(
+    symbol: object = "BTC", size: object = 0.5, stop: object = 95000, take: object = 110000, **changes: object
+) -> dict[str, Any]:
     body = {"symbol": symbol, "target_size": size, "stop_loss": stop, "take_profit": take}
     return body | {"confidence": 0.6, "rationale": "because", "margin": None} | changes
 
@@ -132,21 +179,36 @@ def reply_target(symbol="BTC", size=0.5, stop=95000, take=110000, **changes):
 ETH_FLAT = reply_target("ETH", 0, None, None)
 
 
-def reply(*targets, **changes):
+def reply(*targets: dict[str, Any], **changes: object) -> str:
     body = {"explanation": "e", "invalidation_condition": "i", "prior_plan": "none"}
     body |= {"replaced_because": None, "targets": list(targets or (reply_target(), ETH_FLAT))}
     return json.dumps(body | changes)
 
 
-def judgement(account=FLAT, prior=NO_PRIOR, limits=LIMITS, snapshot=None):
+def judgement(
+    account: AccountSnapshot = FLAT,
+    prior: PriorDecision = NO_PRIOR,
+    limits: RiskLimits = LIMITS,
+    snapshot: MarketSnapshot | None = None,
+) -> JudgementInputs:
     return JudgementInputs(snapshot or market(), account, prior, limits)
 
 
-def context_inputs(account=FLAT, prior=NO_PRIOR, alerts=(), snapshot=None):
+def context_inputs(
+    account: AccountSnapshot = FLAT,
+    prior: PriorDecision = NO_PRIOR,
+    alerts: Iterable[str] = (),
+    snapshot: MarketSnapshot | None = None,
+) -> ContextInputs:
     chosen = snapshot or market()
-    indicators = IndicatorEngine().compute(chosen)
+    indicators = IndicatorEngine().compute(snapshot) if snapshot else _two_symbols_indicators()
     return ContextInputs(CYCLE_MS, chosen, indicators, account, PERFORMANCE, prior, tuple(alerts))
 
 
-def builder(template=None):
-    return ContextBuilder(template or load_prompt(PROMPTS, "trader/v1"), LIMITS, RULES, 5)
+@cache
+def _shipped_builder() -> ContextBuilder:
+    return ContextBuilder(load_prompt(PROMPTS, "trader/v1"), LIMITS, RULES, 5)
+
+
+def builder(template: PromptTemplate | None = None) -> ContextBuilder:
+    return ContextBuilder(template, LIMITS, RULES, 5) if template else _shipped_builder()

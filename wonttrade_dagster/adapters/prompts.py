@@ -6,7 +6,7 @@ Does not belong here: rendering (``core.context``).
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wonttrade_dagster.core.context import PromptTemplate
@@ -34,12 +34,12 @@ def load_prompt(prompts_dir: Path, name: str) -> PromptTemplate:
 
 
 def _folder(prompts_dir: Path, name: str) -> Path:
-    root = prompts_dir.resolve()
-    folder = (root / name).resolve()
-    if not name.strip() or root not in folder.parents:
+    parts = PurePosixPath(name)
+    folder = prompts_dir / name
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts:
         raise ConfigurationError(f"llm.prompt = {name!r} must name a directory inside {prompts_dir}")
     if not folder.is_dir():
-        raise ConfigurationError(f"llm.prompt = {name!r}: there is no directory {prompts_dir / name}")
+        raise ConfigurationError(f"llm.prompt = {name!r}: there is no directory {folder}")
     return folder
 
 

@@ -98,14 +98,12 @@ class _Gridded:
     take_profit: Decimal | None
     market: SymbolMarket
     held: Decimal
+    side: int
+    """1 long, −1 short: the side that was asked for, even where less than a lot of it is left."""
 
     @property
     def notional_usd(self) -> Decimal:
         return abs(self.size) * self.market.reference_px
-
-    @property
-    def side(self) -> int:
-        return (self.size > 0) - (self.size < 0)
 
     @property
     def increases_exposure(self) -> bool:
@@ -149,6 +147,7 @@ def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
         _price_on_grid(target.take_profit, decimals),
         market,
         inputs.account.size_base(target.symbol),
+        (target.target_size > 0) - (target.target_size < 0),
     )
 
 

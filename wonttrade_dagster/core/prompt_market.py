@@ -61,7 +61,8 @@ class SymbolFacts:
 
 def price_format(market: SymbolMarket) -> PriceFormat:
     """The symbol's formats at its reference price."""
-    return PriceFormat(tick_px(market.reference_px, market.asset.size_decimals))
+    px = market.reference_px
+    return PriceFormat.of(tick_px(px, market.asset.size_decimals), px)
 
 
 def symbol_facts(market: SymbolMarket, indicators: SymbolIndicators, limits: RiskLimits) -> SymbolFacts:
@@ -119,5 +120,5 @@ def window_data(frame: pl.DataFrame, market: SymbolMarket) -> dict[str, Any]:
     decimals = _decimals(price_format(market), market.asset.size_decimals)
     if frame.is_empty():
         return dict.fromkeys(_DATA)
-    newest = dict(zip(_DATA, frame.select(_DATA).row(-1), strict=True))
-    return {name: None if v is None else round(v, decimals[name]) for name, v in newest.items()}
+    newest = frame.row(-1, named=True)
+    return {name: None if newest[name] is None else round(newest[name], decimals[name]) for name in _DATA}

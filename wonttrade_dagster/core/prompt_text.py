@@ -81,28 +81,26 @@ def decimals_of(step: Decimal) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PriceFormat:
-    """Number formats of one symbol, from its tick at the current price.
+    """Number formats of one symbol at its current price.
 
-    Prices have the tick's decimals; averages one more; differences of prices (MACD, ATR) two more, because
-    they are small beside the price.
+    Prices have the tick's decimals. Averages have one more, and at least 5 significant figures (the tick of
+    a very cheap coin is coarse); differences of prices (MACD, ATR), small beside the price, one more again.
     """
 
     tick: Decimal
+    px_decimals: int
+    average_decimals: int
 
-    @property
-    def px_decimals(self) -> int:
-        """Decimals of a price."""
-        return decimals_of(self.tick)
-
-    @property
-    def average_decimals(self) -> int:
-        """Decimals of an EMA."""
-        return self.px_decimals + 1
+    @classmethod
+    def of(cls, tick: Decimal, px: Decimal) -> "PriceFormat":
+        """The formats that belong to a tick and a price."""
+        px_decimals = decimals_of(tick)
+        return cls(tick, px_decimals, max(px_decimals + 1, 4 - px.adjusted()))
 
     @property
     def difference_decimals(self) -> int:
         """Decimals of MACD and ATR."""
-        return self.px_decimals + 2
+        return self.average_decimals + 1
 
     def px(self, value: Decimal | float | None) -> str:
         """A price, or ``absent``."""
