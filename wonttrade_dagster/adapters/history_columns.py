@@ -85,7 +85,8 @@ def read_raw(path: Path) -> pl.DataFrame:
         raise refusal(path, "there is no such file", "check the path")
     try:
         frame = reader(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        # a damaged Parquet header makes polars panic, which is no ordinary exception
         first_line = str(error).strip().partition("\n")[0]
         raise refusal(
             path, f"it cannot be read as {path.suffix[1:]} ({first_line})", "download it again"
@@ -184,7 +185,8 @@ def _naive(path: Path, column: str, where: str) -> HistoryError:
 
 
 def _from_datetimes(path: Path, raw: pl.Series, column: str) -> pl.Series:
-    if raw.dtype.time_zone is None and not _says_utc(column):  # type: ignore[attr-defined] (it is a pl.Datetime)
+    zone = raw.dtype.time_zone if isinstance(raw.dtype, pl.Datetime) else None
+    if zone is None and not _says_utc(column):
         raise _naive(path, column, "")
     return raw.dt.epoch("ms")
 
