@@ -75,7 +75,7 @@ def symbol_market(
     px: str = "100000",
     size_decimals: int = 5,
     mark: bool = True,
-    **asset_changes: object,
+    **changes: object,
 ) -> SymbolMarket:
     price = D(px)
     return SymbolMarket(
