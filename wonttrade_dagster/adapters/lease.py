@@ -22,7 +22,9 @@ from wonttrade_dagster.core.ports import Clock
 
 
 class AccountLease:
-    """The right to trade one account on one network, for as long as this process lives.
+    """The right to trade one account on one network.
+
+    Held until it is released, this object is dropped, or the process ends in whatever way: keep the object.
 
     Args:
         data_dir: where leases stand; the processes that must not meet share it.
