@@ -127,7 +127,7 @@ def test_the_stop_fires_between_two_decisions_and_is_told() -> None:
     btc = bars((50_000, 50_100, 49_900, 50_000), (50_000, 50_000, 48_000, 48_500))
     events = made.advance(START_MS + 2 * MINUTE_MS, {"BTC": btc}, {})
     (fired,) = (e for e in events if isinstance(e, TriggerFired))
-    assert (fired.leg.value, fired.time_ms) == ("stop_loss", START_MS + MINUTE_MS)
+    assert (fired.leg.value, fired.time_ms) == ("stop_loss", START_MS + MINUTE_MS + 1)
     account = made.account()
     assert (account.account_value_usd, account.positions, account.open_orders) == (9_900, (), ())
     assert [fill.px for fill in made.venue.fills(START_MS)] == [50_000, 49_000]

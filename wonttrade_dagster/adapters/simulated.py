@@ -110,7 +110,7 @@ class SimulatedVenue(Venue):
         return self._result(change, status, outcome.error or "")
 
     def fills(self, since_ms: int) -> tuple[Fill, ...]:
-        """Fills since then, oldest first; a fill inside a bar bears the time of the bar's open."""
+        """Fills since then, oldest first; a fill inside a bar bears the time just after its open."""
         return tuple(execution.fill() for execution in self.history.fills_since(since_ms))
 
     def find(self, cloid: str) -> ActionResult | None:

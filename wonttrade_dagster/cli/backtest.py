@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME
+from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.cli.graphql import DagsterError, DagsterGraphQL
 from wonttrade_dagster.cli.home import running_instance
 from wonttrade_dagster.cli.output import err, out, print_json, print_table, progress
@@ -200,6 +201,5 @@ def show_summary(settings: Settings, backtest_id: str, *, as_json: bool) -> None
     if as_json:
         print_json({"backtest_id": backtest_id, "report": str(report), "summary": summary})
         return
-    rows = [(name, value) for name, value in summary.items() if not isinstance(value, (dict, list))]
-    print_table(f"backtest {backtest_id}", ("figure", "value"), rows)
+    print_table(f"backtest {backtest_id}", ("figure", "value"), headline(summary))
     out.print(f"report: {report}", markup=False, soft_wrap=True)

@@ -12,11 +12,19 @@ from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidPreflight, SignerRole
 from wonttrade_dagster.cli.output import out, print_json
 from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.model import Prompt
 from wonttrade_dagster.defs.compose import language_model, market_data, prompt_template, venue
 from wonttrade_dagster.settings import Settings, load_settings
 
 MAX_SKEW_MS = 1_000
 """A nonce is a clock: a second of skew still trades, and is worth a warning."""
+
+
+PING = """Answer with the smallest valid JSON of the schema and an empty list of targets.
+```json
+{"cycle": "check", "symbols": {}, "account": {}, "limits": {}, "prior": null}
+```"""
+"""What ``check`` asks the model: no market in it, so that nothing in the answer can be a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,9 @@ def run_check(config: Path, *, as_json: bool) -> int:
         print_json([{"question": f.question, "verdict": f.verdict, "detail": f.detail} for f in findings])
     else:
         for finding in findings:
-            out.print(f"{finding.verdict:>8}  {finding.question}: {finding.detail}", markup=False, soft_wrap=True)
+            out.print(
+                f"{finding.verdict:>8}  {finding.question}: {finding.detail}", markup=False, soft_wrap=True
+            )
     return int(any(finding.verdict == "problem" for finding in findings))
 
 
@@ -112,7 +122,9 @@ _ROLE_SENTENCES = {
 
 def _signer(settings: Settings) -> Finding | str:
     role = _preflight(settings).signer_role()
-    sentence = _ROLE_SENTENCES.get(role, "the account does not know the key: approve it as an agent (API wallet)")
+    sentence = _ROLE_SENTENCES.get(
+        role, "the account does not know the key: approve it as an agent (API wallet)"
+    )
     if role is SignerRole.AGENT:
         return sentence
     return Finding("signer", "warning" if role is SignerRole.MASTER else "problem", sentence)
@@ -128,8 +140,14 @@ def _protection(settings: Settings) -> Finding | str:
 
 
 def _model(settings: Settings) -> str:
-    ids = language_model(settings).reach(int(settings.llm.deadline_seconds * 1000))
-    return f"{settings.llm.model} at {settings.llm.provider}: {ids}"
+    """One short completion under the real schema: key, model name and schema support in one question."""
+    template = prompt_template(settings)
+    hashes = (template.template_sha256, template.schema_sha256)
+    question = Prompt("You are being tested.", PING, template.name, *hashes, prompt_sha256="")
+    deadline_ms = int(settings.llm.deadline_seconds * 1000)
+    reply = language_model(settings).complete(question, template.schema, deadline_ms)
+    tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
+    return f"{reply.model} answered in {reply.latency_ms} ms ({tokens} tokens)"
 
 
 QUESTIONS: tuple[Question, ...] = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wonttrade_dagster.adapters.clock import SystemClock
+from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.cli.backtest import (
     REPORT_NAME,
     BacktestRequest,
@@ -239,8 +240,7 @@ def _print(shown: Shown, *, as_json: bool) -> None:
     )
     columns = ("symbol", "size", "entry", "stop-loss", "take-profit")
     print_table("what stands on the venue now", columns, _positions(shown.account))
-    summary = [(name, value) for name, value in shown.summary.items() if not isinstance(value, dict | list)]
-    print_table(f"backtest {shown.backtest_id}, yesterday, 15-minute cycles", ("figure", "value"), summary)
+    print_table(f"backtest {shown.backtest_id}", ("figure", "value"), headline(shown.summary))
     out.print(f"report: {shown.report}", markup=False, soft_wrap=True)
     out.print(
         f"done in {shown.seconds:.0f} s; the model was a fixed rule, its figures mean nothing", markup=False

@@ -201,7 +201,7 @@ def _metadata(stage: Stage, outcome: BacktestOutcome) -> Metadata:
     if stage is Stage.CYCLE_REPORTS:
         return common | {
             "equity": picture(outcome.equity_png, "account value and drawdown"),
-            "summary": table(("figure", "value"), list(outcome.summary.items())),
+            "summary": table(("figure", "value"), outcome.headline),
             "report": dg.MetadataValue.path(outcome.report_path),
         }
     return common

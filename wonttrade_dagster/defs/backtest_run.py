@@ -17,6 +17,7 @@ from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
 from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
+from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, decision_times, run_backtest
 from wonttrade_dagster.core.codec import encode
@@ -85,7 +86,7 @@ class BacktestOutcome:
         report_path: the page.
         cycles: decision times replayed.
         outcomes: (outcome, reason, cycles), most frequent first.
-        summary: figures of ``summary.json`` that are plain values.
+        headline: the main figures as text.
         equity_png: account value and drawdown.
     """
 
@@ -94,7 +95,7 @@ class BacktestOutcome:
     report_path: Path
     cycles: int
     outcomes: tuple[tuple[str, str, int], ...]
-    summary: Mapping[str, Any]
+    headline: tuple[tuple[str, str], ...]
     equity_png: bytes
 
 
@@ -213,7 +214,7 @@ def _finish(
         report_path=report_path,
         cycles=count,
         outcomes=tuple(outcomes.iter_rows()),
-        summary={name: value for name, value in summary.items() if not isinstance(value, dict | list)},
+        headline=tuple(headline(summary)),
         equity_png=equity_png(frames.equity, drawdown_series(frames.equity)),
     )
 

@@ -21,6 +21,7 @@ from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.adapters.telemetry import Telemetry
 from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger
+from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.client_order_id import account_tag
 from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
 from wonttrade_dagster.core.cycle import CycleParts
@@ -141,10 +142,11 @@ class Executors:
         return ExecutionService(venue, audit, clock, rules, LazyAssets(data))
 
     def for_backtest(
-        self, settings: Settings, audit: AuditSink, clock: FixedClock, data: MarketData
+        self, settings: Settings, audit: AuditSink, clock: FixedClock, data: BacktestReplayProvider
     ) -> SimulatedExecutor:
         """Orders go to the simulated exchange."""
         backtest = settings.backtest
+        bar_ms = max(interval_ms(interval) for interval in data.bar_intervals.values())
         return SimulatedExecutor(
             assets=data.assets(),
             audit=audit,
@@ -153,6 +155,7 @@ class Executors:
             deposit_usd=backtest.initial_equity_usd,
             taker_fee_rate=backtest.taker_fee_bps / Decimal(10_000),
             slippage_bps=backtest.slippage_bps,
+            bar_ms=bar_ms,
         )
 
 

@@ -69,7 +69,7 @@ def walk_bars(
     """Walk the bars ``[start, stop)`` of ``table``, all symbols together, oldest first.
 
     Bars that reach no trigger, no resting order and no liquidation are only compared. Afterwards the marks
-    are the last closes and the time is the last bar's open (a bar does not know when it ends).
+    are the last closes and the time is just after the last bar's open (a bar does not know when it ends).
     """
     end = len(table.open_time_ms) if stop is None else stop
     events: tuple[Event, ...] = ()
@@ -88,7 +88,7 @@ def walk_bars(
 def _stand(state: ExchangeState, table: BarTable, index: int) -> ExchangeState:
     """Marks at the closes of a bar."""
     closes = {symbol: exact(columns.close[index]) for symbol, columns in table.columns.items()}
-    time_ms = max(state.time_ms, table.open_time_ms[index])
+    time_ms = max(state.time_ms, table.open_time_ms[index] + 1)
     return replace(state, time_ms=time_ms, marks={**state.marks, **closes})
 
 
@@ -117,7 +117,8 @@ class _Path:
 
 def _walk(state: ExchangeState, bars: Mapping[str, Bar], rules: VenueRules, slippage: Slippage) -> Step:
     walker = _Walker(rules, slippage)
-    time_ms = max(state.time_ms, *(bar.open_time_ms for bar in bars.values()))
+    # Just after the open, so that a decision at the open and what the bar did to it have an order in time.
+    time_ms = max(state.time_ms, *(bar.open_time_ms + 1 for bar in bars.values()))
     opens = {symbol: exact(bar.open) for symbol, bar in bars.items()}
     state = replace(state, time_ms=time_ms, marks={**state.marks, **opens})
     state, events = walker.jump(state, tuple(bars))

@@ -1,0 +1,35 @@
+"""The figures that a person wants first, as text: for the terminal and for Dagster's metadata.
+
+Belongs here: choosing and wording figures of a summary. Does not belong here: computing them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wonttrade_dagster.adapters.report.wording import fraction_text, number_text, time_text, usd_text
+
+
+def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of the main figures of a ``summary.json``, in reading order."""
+    performance, decisions = summary["performance"], summary["decisions"]
+    latency = summary["latency"]
+    outcomes = ", ".join(f"{count} {name}" for name, count in decisions["by_outcome"].items())
+    held = ", ".join(
+        f"{symbol} {fraction_text(value, sign=True)}"
+        for symbol, value in summary["buy_and_hold_fraction"].items()
+    )
+    return [
+        ("range (UTC)", f"{time_text(summary['from_ms'])} to {time_text(summary['to_ms'])}"),
+        ("model, cadence", f"{summary['model']}, {summary['cycle_minutes']} minutes"),
+        ("cycles", f"{decisions['cycles']} ({outcomes})"),
+        ("return", fraction_text(performance["total_return_fraction"], sign=True)),
+        ("buy and hold", held),
+        ("final equity", usd_text(performance["final_equity_usd"])),
+        ("Sharpe (annualised)", number_text(performance["sharpe"])),
+        ("max drawdown", fraction_text(performance["max_drawdown"]["fraction"])),
+        ("fills, traded", f"{performance['fills']}, {usd_text(performance['traded_usd'])}"),
+        ("fees, funding", f"{usd_text(performance['fees_usd'])}, {usd_text(performance['funding_usd'])}"),
+        ("round trips won", fraction_text(performance["win_fraction"])),
+        ("model calls, median", f"{latency['model_calls']}, {number_text(latency['p50_ms'])} ms"),
+        ("tokens", f"{latency['prompt_tokens']} in, {latency['completion_tokens']} out"),
+    ]
