@@ -106,6 +106,19 @@ def resets(handler: "Handler") -> None:
     handler.connection.close()
 
 
+def speaks_no_http(handler: "Handler") -> None:
+    handler.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+    handler.connection.close()
+
+
+def breaks_off(handler: "Handler") -> None:
+    handler.send_response(200)
+    handler.send_header("content-length", "5000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices"')
+    handler.connection.close()
+
+
 @contextmanager
 def serving(*answers: Answer) -> Iterator["LoopbackServer"]:
     server = LoopbackServer(answers)
@@ -272,8 +285,11 @@ def test_an_answer_that_is_no_completion_is_named_as_such(
         sends("oops", 500, "text/plain"),
         sends("<html>", 503, "text/html"),
         resets,
+        breaks_off,
+        speaks_no_http,
+        sends("no gzip at all", content_encoding="gzip"),
     ],
-    ids=["429", "429-retry-after", "500", "503-html", "reset"],
+    ids=["429", "429-retry-after", "500", "503-html", "reset", "cut-body", "no-http", "bad-gzip"],
 )
 def test_a_transient_fault_is_retried_inside_the_deadline(
     make: Callable[..., OpenAIModel], fault: Answer
@@ -447,6 +463,11 @@ def test_the_key_is_shown_nowhere(make: Callable[..., OpenAIModel], caplog: pyte
     ("changes", "says"),
     [
         ({"api_key": ""}, "API key"),
+        ({"api_key": "sk-ünicode"}, "API key"),
+        ({"api_key": "sk-line\nx: y"}, "API key"),
+        ({"base_url": "localhost:8080/v1"}, "llm.base_url"),
+        ({"base_url": "http://[half"}, "llm.base_url"),
+        ({"base_url": "ftp://host/v1"}, "llm.base_url"),
         ({"base_url": None}, "llm.base_url"),
         ({"provider": "other"}, "openai or azure"),
         ({"provider": "azure", "azure_endpoint": "http://x"}, "llm.azure.deployment, llm.azure.api_version"),

@@ -1,7 +1,9 @@
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,10 +30,12 @@ from trader_samples import (
 
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.decision import JudgementInputs, allowed_leverage, judge
+from wonttrade_dagster.core.llm_engine import FINISH_REFUSALS
 from wonttrade_dagster.core.model import Decision, DecisionRecord, PriorPlan, Refusal
 from wonttrade_dagster.core.precision import is_valid_price
 
 GOOD = reply()
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "prompt.md"
 
 
 def rules_of(text: str, inputs: JudgementInputs | None = None) -> list[str]:
@@ -73,6 +77,9 @@ def test_a_good_reply_becomes_a_decision_in_the_configured_order() -> None:
         reply(replaced_because="  "),
         reply(reply_target(confidence=1), reply_target("ETH", 0, None, None, confidence=0)),
         raw("target_size", "5e-1"),
+        reply(reply_target(size="@@", stop=None, take=None), ETH_FLAT).replace(
+            '"@@"', "-0.00000000000000000"
+        ),
         raw("stop_loss", "95000.000000"),
         reply(explanation="x" * 4_000, invalidation_condition="y" * 2_000),
         reply(reply_target(rationale=""), reply_target("ETH", 0, None, None, margin=0)),
@@ -543,3 +550,19 @@ def test_a_decision_survives_the_codec() -> None:
     record = DecisionRecord(CYCLE_MS, decision, None, None, CYCLE_MS)
     assert decode(DecisionRecord, encode(record)) == record
     assert isinstance(decision.targets[0].target_size, Decimal)
+
+
+def test_the_documentation_names_exactly_the_rules_that_there_are() -> None:
+    documented = re.findall(r"^\| `(\w+)` \|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
+    tried = {rule for _, rule in NOT_STRICT_JSON}
+    tried |= {rule for _, rules in [*WRONG_SHAPES, *BROKEN_RULES] for rule in rules}
+    tried |= {"not_an_object", "stop_beyond_liquidation", "symbol_delisted", "buying_power"}
+    tried |= {"prior_plan_ignored", "kept_but_changed"}
+    reasons = {"invalid_json", "violations", "model_unavailable", "model_answer"}
+    reasons |= {refusal.reason for refusal in FINISH_REFUSALS.values()}
+    assert sorted(documented) == sorted(tried | reasons)
+
+
+def test_the_documented_reply_is_taken() -> None:
+    example = DOCUMENTATION.read_text(encoding="utf-8").split("```json\n")[1].split("```")[0]
+    assert isinstance(judge(example, judgement()), Decision)

@@ -8,10 +8,12 @@ The SDK fills every option that is None from the environment (``OPENAI_ORG_ID``,
 at the wire: headers that are not listed here are removed, credentials are written last.
 """
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from wonttrade_dagster.core.errors import ConfigurationError
 
@@ -121,18 +123,34 @@ def endpoint_of(
     azure: Mapping[str, str | None],
 ) -> OpenAIEndpoint | AzureEndpoint:
     """The endpoint that a configuration names; raises ``ConfigurationError`` for a part that is missing."""
-    if not api_key:
-        raise ConfigurationError(f"the API key of llm.provider = {provider!r} is empty")
+    if not re.fullmatch(
+        r"[!-~]+", api_key
+    ):  # anything else breaks the header, and would show up in the error
+        raise ConfigurationError(
+            f"the API key of llm.provider = {provider!r} must be printable ASCII, no spaces"
+        )
     if provider == "azure":
         missing = [name for name, value in azure.items() if not value]
         if missing:
             raise ConfigurationError(f'llm.provider = "azure" needs llm.azure.{", llm.azure.".join(missing)}')
+        _require_url("llm.azure.endpoint", str(azure["endpoint"]))
         return AzureEndpoint(**{name: str(value) for name, value in azure.items()}, api_key=api_key)
     if provider != "openai":
         raise ConfigurationError(f"llm.provider = {provider!r}: it is openai or azure")
     if not base_url:
         raise ConfigurationError('llm.provider = "openai" needs llm.base_url')
+    _require_url("llm.base_url", base_url)
     return OpenAIEndpoint(base_url, api_key)
+
+
+def _require_url(key: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigurationError(f"{key} must be an http or https URL with a host, e.g. https://host/v1")
 
 
 class Connection:
@@ -160,8 +178,10 @@ class Connection:
 
     def cut_off(self) -> None:
         """Close the sockets under a call that was given up, so that its thread comes to an end."""
-        with self._lock:
-            client, self._client = self._client, None
+        if not self._lock.acquire(blocking=False):
+            return  # the client is still being made (a slow import): nothing is on the wire yet
+        client, self._client = self._client, None
+        self._lock.release()
         if client is not None:
             client.close()
 

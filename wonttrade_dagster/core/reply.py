@@ -127,7 +127,7 @@ def _number(token: str) -> Decimal:
         value = Decimal(token)
     except InvalidOperation:
         return _OUT_OF_RANGE
-    return value if abs(value.adjusted()) <= MAX_EXPONENT else _OUT_OF_RANGE
+    return value if value == 0 or abs(value.adjusted()) <= MAX_EXPONENT else _OUT_OF_RANGE
 
 
 def _refuse_constant(token: str) -> Decimal:
