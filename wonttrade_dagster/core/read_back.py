@@ -109,7 +109,9 @@ class ReadBack:
             if pause:
                 self.clock.sleep(pause)
             account = self.read()
-            if account is not None and is_true(account):
+            if account is None:
+                return False  # the venue's own retries are used up: waiting longer leaves a position bare
+            if is_true(account):
                 return True
         return False
 

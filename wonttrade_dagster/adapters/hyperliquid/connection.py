@@ -139,7 +139,7 @@ class SdkConnection:
         retrying = Retrying(
             stop=stop_after_attempt(self._attempts) | stop_after_delay(self._deadline_seconds),
             wait=wait_exponential_jitter(
-                initial=RETRY_PAUSE_SECONDS, max=RETRY_PAUSE_MAX_SECONDS, jitter=RETRY_PAUSE_SECONDS
+                multiplier=RETRY_PAUSE_SECONDS, max=RETRY_PAUSE_MAX_SECONDS, jitter=RETRY_PAUSE_SECONDS
             ),
             retry=retry_if_exception_type((VenueUnavailableError, VenueAnswerError)),
             sleep=self._clock.sleep,
