@@ -16,7 +16,10 @@ from wonttrade_dagster.sandbox.server import Sandbox
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "venue"
 
-Control = Callable[[str, Any], Any]
+Json = Any
+"""Whatever JSON holds: a test reads it by its keys."""
+
+Control = Callable[[str, Json], Json]
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def exchange(sandbox: Sandbox) -> Exchange:
 
 @pytest.fixture
 def control(sandbox: Sandbox) -> Control:
-    def post(name: str, body: Any) -> Any:
+    def post(name: str, body: Json) -> Json:
         answer = requests.post(f"{sandbox.venue_url}/sandbox/{name}", json=body, timeout=20)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -46,7 +49,7 @@ def control(sandbox: Sandbox) -> Control:
     return post
 
 
-def recording(name: str) -> Any:
+def recording(name: str) -> Json:
     """A file of the shared recordings; skips the test where they are not at hand."""
     path = RECORDINGS / name
     if not path.exists():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 
-from tests.sandbox.conftest import Control, recording
+from tests.sandbox.conftest import Control, Json, recording
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.assembly import make_venue
 from wonttrade_dagster.sandbox.server import Sandbox
@@ -43,7 +44,9 @@ def test_every_request_that_the_sdk_emits_is_served_and_signed_by_its_sender(fro
         body["user"] = TRADER if body.get("user") == "0xabc" else body.get("user")
         body = {key: value for key, value in body.items() if key != "user" or value is not None}
         url = frozen.venue_url + row["path"]
-        answer = requests.post(url, data=json.dumps(body), headers={"Content-Type": "application/json"}, timeout=5)
+        answer = requests.post(
+            url, data=json.dumps(body), headers={"Content-Type": "application/json"}, timeout=5
+        )
         assert answer.status_code == 200, (row["call"], answer.text)
         if row["path"] == "/exchange":
             assert recover_signer(body) == row["recovers"].lower(), row["call"]
@@ -80,13 +83,12 @@ def test_published_signing_vectors_verify_as_testnet() -> None:
     assert checked >= 7
 
 
-JsonType = type[Any]
 NULLABLE = {"liquidationPx", "nSamples", "tif", "cloid", "twapId"}
 DROPPED = {"maxTradeSzs"}
 """Fields of 2023 that the venue no longer sends."""
 
 
-def assert_same_shape(recorded: Any, ours: Any, where: str) -> None:
+def assert_same_shape(recorded: Json, ours: Json, where: str) -> None:
     """Same JSON types all the way down; every key that was recorded is in our answer too."""
     if recorded is None or ours is None:
         assert where.rpartition(".")[2] in NULLABLE or recorded is ours, where
@@ -113,7 +115,6 @@ def lived(exchange: Exchange, control: Control) -> None:
     control("time", {"advance_ms": 2 * 3_600_000})
 
 
-ADDRESSED = {"user"}
 OUR_COINS = {"kPEPE": "ETH", "DYDX": "ATOM"}
 
 
@@ -161,7 +162,9 @@ def ours(request: dict[str, Any], now_ms: int) -> dict[str, Any]:
         (lambda info: info.portfolio(ME), 8),
     ],
 )
-def test_lists_hold_what_happened(info: Info, lived: None, ask: Callable[[Info], list[Any]], size: int) -> None:
+def test_lists_hold_what_happened(
+    info: Info, lived: None, ask: Callable[[Info], list[Any]], size: int
+) -> None:
     assert len(ask(info)) == size
 
 
@@ -181,7 +184,7 @@ def test_candles_start_with_the_one_that_contains_the_start_and_end_with_the_for
         assert rows[0]["t"] <= now_ms - 1000 * length <= rows[0]["T"]
         assert rows[-1]["t"] <= now_ms <= rows[-1]["T"]
         assert all(row["T"] == row["t"] + length - 1 for row in rows)
-        assert all(after["t"] == before["T"] + 1 for before, after in zip(rows, rows[1:], strict=False))
+        assert all(after["t"] == before["T"] + 1 for before, after in pairwise(rows))
     assert len(info.candles_snapshot("BTC", "1m", 0, now_ms)) == 5000
 
 

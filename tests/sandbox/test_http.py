@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.sandbox.conftest import Control
+from tests.sandbox.conftest import Control, Json
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.server import Sandbox
 
@@ -69,7 +69,7 @@ def test_garbage_signatures_and_unknown_envelope_keys_are_refused(sandbox: Sandb
 
 
 def test_unknown_coins_are_null_and_unknown_users_are_empty(sandbox: Sandbox) -> None:
-    def ask(body: dict[str, Any]) -> Any:
+    def ask(body: dict[str, Any]) -> Json:
         return requests.post(f"{sandbox.venue_url}/info", json=body, timeout=5).json()
 
     assert ask({"type": "l2Book", "coin": "NOPE"}) is None
@@ -96,7 +96,7 @@ def test_unknown_coins_are_null_and_unknown_users_are_empty(sandbox: Sandbox) ->
         ("restore", {"path": "/nowhere/at/all"}),
     ],
 )
-def test_a_wrong_control_request_says_what_is_wrong(sandbox: Sandbox, name: str, body: Any) -> None:
+def test_a_wrong_control_request_says_what_is_wrong(sandbox: Sandbox, name: str, body: Json) -> None:
     answer = requests.post(f"{sandbox.venue_url}/sandbox/{name}", json=body, timeout=5)
     assert answer.status_code == 400
     assert len(answer.json()["error"]) > 10

@@ -8,6 +8,7 @@ import pytest
 import requests
 from openai import AzureOpenAI, OpenAI
 
+from tests.sandbox.conftest import Json
 from wonttrade_dagster.sandbox.rule_model import DISCLOSURE
 from wonttrade_dagster.sandbox.server import Sandbox
 
@@ -20,7 +21,7 @@ def client(sandbox: Sandbox) -> OpenAI:
     return OpenAI(base_url=sandbox.model_url, api_key="none", max_retries=0, timeout=2)
 
 
-def ask(client: OpenAI, **more: Any) -> Any:
+def ask(client: OpenAI, **more: Json) -> Json:
     messages = [{"role": "system", "content": "You trade."}, {"role": "user", "content": PROMPT}]
     return client.chat.completions.create(model="any", messages=messages, response_format=SCHEMA, **more)
 
@@ -30,11 +31,13 @@ def faults(sandbox: Sandbox, *rows: dict[str, Any]) -> None:
     assert requests.post(f"{root}/sandbox/faults", json=list(rows), timeout=5).status_code == 200
 
 
-def state(sandbox: Sandbox) -> Any:
+def state(sandbox: Sandbox) -> Json:
     return requests.get(sandbox.model_url.removesuffix("/v1") + "/sandbox/state", timeout=5).json()
 
 
-def test_the_reply_is_json_by_the_schema_and_says_that_it_is_no_model(client: OpenAI, sandbox: Sandbox) -> None:
+def test_the_reply_is_json_by_the_schema_and_says_that_it_is_no_model(
+    client: OpenAI, sandbox: Sandbox
+) -> None:
     completion = ask(client, temperature=0.0, seed=7)
     reply = json.loads(completion.choices[0].message.content)
     assert DISCLOSURE in reply["explanation"]
@@ -103,7 +106,7 @@ def test_content_faults_are_valid_http_with_unusable_content(client: OpenAI, san
     assert refused.refusal
     cut = ask(client).choices[0]
     assert cut.finish_reason == "length"
-    with pytest.raises(ValueError, match="Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         json.loads(cut.message.content)
     assert "targets" not in json.loads(ask(client).choices[0].message.content)
 

@@ -9,7 +9,7 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.types import Cloid
 
-from tests.sandbox.conftest import Control
+from tests.sandbox.conftest import Control, Json
 from wonttrade_dagster.sandbox.accounts import (
     SANDBOX_ACCOUNT_ADDRESS,
     SANDBOX_AGENT_ADDRESS,
@@ -26,7 +26,7 @@ IOC = {"limit": {"tif": "Ioc"}}
 GTC = {"limit": {"tif": "Gtc"}}
 
 
-def statuses(answer: Any) -> list[Any]:
+def statuses(answer: Json) -> list[Any]:
     assert answer["status"] == "ok", answer
     return list(answer["response"]["data"]["statuses"])
 
@@ -242,7 +242,9 @@ def test_isolated_margin_is_moved_and_shown(info: Info, exchange: Exchange) -> N
     assert switched["response"] == "Cannot switch leverage type with open position."
 
 
-def test_an_approved_agent_trades_its_master_and_a_stranger_does_not(sandbox: Sandbox, control: Control) -> None:
+def test_an_approved_agent_trades_its_master_and_a_stranger_does_not(
+    sandbox: Sandbox, control: Control
+) -> None:
     master = Account.create()
     control("fund", {"user": master.address, "usdc": "1000"})
     answer, agent_key = Exchange(master, sandbox.venue_url, timeout=5).approve_agent("bot")

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.sandbox.conftest import Json
 from wonttrade_dagster.core.precision import floor_size, is_valid_price, lot_base, tick_px
 from wonttrade_dagster.core.reply import Reply, parse_reply
 from wonttrade_dagster.sandbox.rule_model import DISCLOSURE, reply_text
@@ -23,16 +24,22 @@ def answer(block: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def facts(px: float = 80_000.0, *, ema_20: float = 101.0, ema_50: float = 100.0, atr: float = 200.0) -> Any:
+def facts(px: float = 80_000.0, *, ema_20: float = 101.0, ema_50: float = 100.0, atr: float = 200.0) -> Json:
     windows = {"ema_20": ema_20, "ema_50": ema_50, "macd": 1.0, "rsi_14": 50.0, "atr_14": atr}
     tick = float(tick_px(Decimal(str(px)), 5))
     grid = {"tick": tick, "lot": 0.00001, "size_decimals": 5, "min_value_usd": 10}
     return {"price": px, "mark": px, **grid, "max_leverage": 40, "position": 0.0, "intraday": windows}
 
 
-def scene(**symbols: Any) -> dict[str, Any]:
+def scene(**symbols: Json) -> dict[str, Any]:
     account = {"value_usd": 10_000.0, "free_margin_usd": 10_000.0}
-    return {"cycle": "2026-11-23-12:03", "symbols": symbols, "account": account, "limits": LIMITS, "prior": None}
+    return {
+        "cycle": "2026-11-23-12:03",
+        "symbols": symbols,
+        "account": account,
+        "limits": LIMITS,
+        "prior": None,
+    }
 
 
 def with_prior(block: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +54,7 @@ numbers = st.one_of(
     st.just("text"),
     st.booleans(),
 )
-window = st.fixed_dictionaries({}, optional={n: numbers for n in ("ema_20", "ema_50", "macd", "atr_14")})
+window = st.fixed_dictionaries({}, optional=dict.fromkeys(("ema_20", "ema_50", "macd", "atr_14"), numbers))
 symbol_facts = st.fixed_dictionaries(
     {},
     optional={

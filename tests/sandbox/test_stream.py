@@ -12,7 +12,7 @@ from hyperliquid.info import Info
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.sandbox.conftest import Control
+from tests.sandbox.conftest import Control, Json
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.server import Sandbox
 
@@ -26,12 +26,12 @@ class Heard:
         self.messages: list[Any] = []
         self._arrived = threading.Condition()
 
-    def __call__(self, message: Any) -> None:
+    def __call__(self, message: Json) -> None:
         with self._arrived:
             self.messages.append(message)
             self._arrived.notify_all()
 
-    def wait_for(self, wanted: Callable[[Any], bool], seconds: float = 5.0) -> Any:
+    def wait_for(self, wanted: Callable[[Any], bool], seconds: float = 5.0) -> Json:
         with self._arrived:
             found = self._arrived.wait_for(lambda: [m for m in self.messages if wanted(m)], seconds)
         assert found, f"not heard: {self.messages[-3:]}"
@@ -52,7 +52,7 @@ def socket(sandbox: Sandbox) -> Iterator[ClientConnection]:
         yield connection
 
 
-def subscribe(socket: ClientConnection, **subscription: Any) -> Any:
+def subscribe(socket: ClientConnection, **subscription: Json) -> Json:
     socket.send(json.dumps({"method": "subscribe", "subscription": subscription}))
     return json.loads(socket.recv())
 
@@ -108,7 +108,10 @@ def test_ping_unknown_types_and_bad_frames_are_answered(socket: ClientConnection
     for raw in ("no json", "[]", '{"method": "dance"}'):
         socket.send(raw)
         answer = json.loads(socket.recv())
-        assert answer == {"channel": "error", "data": f"Error parsing JSON into valid websocket request: {raw}"}
+        assert answer == {
+            "channel": "error",
+            "data": f"Error parsing JSON into valid websocket request: {raw}",
+        }
 
 
 def test_a_subscription_is_confirmed_with_the_venues_defaults(socket: ClientConnection) -> None:

@@ -4,9 +4,8 @@ Belongs here: approval, expiry, limits of agents. Does not belong here: signatur
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 DAY_MS = 86_400_000
 DEFAULT_VALIDITY_MS = 90 * DAY_MS
@@ -32,8 +31,8 @@ class Agent:
 class AgentBook:
     """All approved agents by address."""
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._agents = {agent.address: agent for agent in (Agent(**row) for row in rows)}
+    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+        self._agents = {agent.address: agent for agent in agents}
 
     def approve(self, master: str, address: str, name: str, now_ms: int) -> Agent:
         """Let ``address`` sign for ``master``; an agent of the same name is replaced.
@@ -63,9 +62,9 @@ class AgentBook:
         """The valid agents of an account, in the order of their approval."""
         return [a for a in self._agents.values() if a.master == master and a.valid_until_ms > now_ms]
 
-    def saved(self) -> list[dict[str, Any]]:
-        """All agents as JSON."""
-        return [asdict(agent) for agent in self._agents.values()]
+    def all(self) -> list[Agent]:
+        """Every agent, expired ones too."""
+        return list(self._agents.values())
 
     def _forget(self, master: str, name: str) -> None:
         gone = [a.address for a in self._agents.values() if a.master == master and a.name == name]

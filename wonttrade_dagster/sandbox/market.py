@@ -9,7 +9,7 @@ so that what an order takes from it is back after that.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from wonttrade_dagster.core.precision import PriceRounding, floor_size, lot_base
 from wonttrade_dagster.sandbox.candles import candle_rows
 from wonttrade_dagster.sandbox.intervals import HOUR_MS
 from wonttrade_dagster.sandbox.numbers import text
-from wonttrade_dagster.sandbox.tape import QUOTE_MS, ScriptedMove, Tape
+from wonttrade_dagster.sandbox.tape import QUOTE_MS, Tape
 from wonttrade_dagster.sandbox.universe import LISTINGS, Listing, traded
 from wonttrade_dagster.sandbox.walk import DAY_MS, BarSource
 
@@ -168,14 +168,6 @@ class Market:
         listing = self.listing(coin)
         share = self._random(coin, "interest", self.now_ms() // HOUR_MS).uniform(7.5, 8.5)
         return share * 60 * listing.minute_volume_usd / listing.base_px
-
-    def saved_moves(self) -> dict[str, list[dict[str, Any]]]:
-        """The scripted moves as JSON."""
-        return {coin: [asdict(move) for move in moves] for coin, moves in self.tape.moves().items()}
-
-    def restore_moves(self, saved: Mapping[str, list[dict[str, Any]]]) -> None:
-        """Put back what :meth:`saved_moves` returned."""
-        self.tape.replace_moves({coin: [ScriptedMove(**row) for row in rows] for coin, rows in saved.items()})
 
     def _tape_px(self, coin: str, time_ms: int | None) -> Decimal:
         self.listing(coin)

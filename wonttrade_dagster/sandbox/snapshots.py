@@ -6,13 +6,13 @@ What is drawn from the seed is not saved: a snapshot belongs to a venue of the s
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from wonttrade_dagster.core import codec
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox.account_log import Account
-from wonttrade_dagster.sandbox.agents import AgentBook
+from wonttrade_dagster.sandbox.agents import Agent, AgentBook
 from wonttrade_dagster.sandbox.nonces import NonceBook
+from wonttrade_dagster.sandbox.tape import ScriptedMove
 from wonttrade_dagster.sandbox.venue import LoopbackVenue
 
 
@@ -23,8 +23,8 @@ class Snapshot:
     seed: int
     clock_offset_ms: int
     settled_ms: int
-    moves: dict[str, list[dict[str, float]]]
-    agents: list[dict[str, Any]]
+    moves: dict[str, list[ScriptedMove]]
+    agents: list[Agent]
     nonces: dict[str, list[int]]
     accounts: list[Account]
     next_oid: int
@@ -40,8 +40,8 @@ def save(venue: LoopbackVenue) -> bytes:
                 seed=venue.market.seed,
                 clock_offset_ms=venue.clock.offset_ms,
                 settled_ms=venue.settled_ms,
-                moves=venue.market.saved_moves(),
-                agents=venue.agents.saved(),
+                moves=venue.market.tape.moves(),
+                agents=venue.agents.all(),
                 nonces=venue.nonces.saved(),
                 accounts=list(venue.accounts.values()),
                 next_oid=venue.next_oid,
@@ -65,7 +65,7 @@ def restore(venue: LoopbackVenue, data: bytes) -> None:
     with venue.lock:
         venue.clock.offset_ms = snapshot.clock_offset_ms
         venue.settled_ms = snapshot.settled_ms
-        venue.market.restore_moves(snapshot.moves)
+        venue.market.tape.replace_moves(snapshot.moves)
         venue.agents = AgentBook(snapshot.agents)
         venue.nonces = NonceBook(snapshot.nonces)
         venue.accounts = {account.address: account for account in snapshot.accounts}

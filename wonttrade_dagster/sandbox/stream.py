@@ -73,7 +73,7 @@ class Connection:
         if method == "unsubscribe":
             self._channels.pop(channel.key, None)
             return
-        for frame in await run_in_threadpool(channel.snapshot):
+        for frame in await run_in_threadpool(self._first, channel):
             await self._send(frame)
         self._channels.setdefault(channel.key, channel)
 
@@ -84,6 +84,10 @@ class Connection:
                 continue
             for frame in await run_in_threadpool(self._due):
                 await self._send(frame)
+
+    def _first(self, channel: Channel) -> list[Mapping[str, Any]]:
+        with self._venue.lock:
+            return channel.snapshot()
 
     def _due(self) -> list[Mapping[str, Any]]:
         with self._venue.lock:

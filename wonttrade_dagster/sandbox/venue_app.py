@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ class VenueApp:
                 "seed": self.venue.market.seed,
                 "mids": info_market.mids(self.venue.market),
                 "accounts": accounts,
-                "agents": self.venue.agents.saved(),
+                "agents": [asdict(agent) for agent in self.venue.agents.all()],
                 "faults": self.faults.waiting(),
             }
 
