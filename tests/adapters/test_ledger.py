@@ -248,6 +248,28 @@ def test_a_file_that_is_no_database_is_one_sentence_and_the_records_wait(tmp_pat
     assert kept.drain().drained == 4
 
 
+@pytest.mark.parametrize("damage", [(0, 64), (4096, 4096), (8192, 4096), (12288, 10**7), (0, 10**7)])
+def test_a_damaged_database_hides_nothing_that_the_journal_knows(
+    tmp_path: Path, damage: tuple[int, int]
+) -> None:
+    journal = Journal(tmp_path / "j.ndjson")
+    kept = ledger(tmp_path, journal)
+    for cycle in range(3):
+        journalled(journal, kept, cycle)
+    kept.drain()
+    start, length = damage
+    content = bytearray(kept.path.read_bytes())
+    content[start : start + length] = b"\xa5" * len(content[start : start + length])
+    kept.path.write_bytes(content)
+    again = ledger(tmp_path, journal)
+    keep(again, 3, stages(3, REFUSED))
+    assert again.prior(at(4)) == PriorDecision(decision("2"), at(2), REFUSED, (fill(2),))
+    assert again.last_report(at(3)) is not None
+    assert again.equity()[-1] == EquityPoint(at(3), D(1003))
+    again.drain()
+    assert {stage: again.load(at(3), stage) for stage in stages(3, REFUSED)} == stages(3, REFUSED)
+
+
 # --- candles, stored once ---
 
 

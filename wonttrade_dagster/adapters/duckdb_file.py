@@ -106,7 +106,7 @@ def _opened(path: Path, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyC
     while True:
         try:
             return duckdb.connect(str(path), read_only=read_only)
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             holder = _holder(error)
             if holder is None:
                 raise StorageError(_not_openable(path, error)) from error
@@ -115,7 +115,7 @@ def _opened(path: Path, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyC
         time.sleep(_RETRY_SECONDS)
 
 
-def _holder(error: duckdb.IOException) -> str | None:
+def _holder(error: duckdb.Error) -> str | None:
     """Who holds the file, from DuckDB's message; None when the error is about something else."""
     text = str(error)
     if "Could not set lock" not in text:

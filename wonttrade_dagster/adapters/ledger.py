@@ -9,12 +9,12 @@ broken) into the published copy and the journal. All of it may be deleted betwee
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 from pydantic import ValidationError
@@ -39,6 +39,11 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.ports import Ledger
+
+Connection = duckdb.DuckDBPyConnection | None
+"""None where there is no file to ask, or none that can be asked now."""
+
+_Answer = TypeVar("_Answer")
 
 IMPATIENT_SECONDS = 30.0
 """After one wait for a held file has failed, how long nobody waits for it again: a cycle has many reads."""
@@ -112,18 +117,35 @@ class DuckDBLedger(Ledger):
 
     def last_report(self, before_ms: int) -> CycleReport | None:
         """The newest report of a cycle before ``before_ms``."""
-        with self._reading() as connection:
-            cycles = self._cycles(connection, Stage.CYCLE_REPORTS, before_ms)
-            reports = (self._decoded(connection, cycle, Stage.CYCLE_REPORTS, CycleReport) for cycle in cycles)
-            report: CycleReport | None = next((report for report in reports if report is not None), None)
-        journalled = self._journalled_report(before_ms, after_ms=report.cycle_ms if report else None)
-        return journalled or report
+        return self._answer(lambda connection: self._last_report(connection, before_ms))
 
     def equity(self) -> Sequence[EquityPoint]:
         """Account value once a cycle, oldest first, the opening equity being the first."""
-        with self._reading() as connection:
-            values = tables.account_values(connection) if connection else self._journalled_values()
-            opening = tables.opening(connection) if connection else None
+        return self._answer(self._equity)
+
+    def prior(self, before_ms: int) -> PriorDecision:
+        """The last applied decision before a cycle, and how the cycle before it ended."""
+        return self._answer(lambda connection: self._prior(connection, before_ms))
+
+    def _answer(self, ask: Callable[[Connection], _Answer]) -> _Answer:
+        """Ask DuckDB; a file that breaks while it is read is left aside if there is a journal to ask."""
+        try:
+            with self._reading() as connection:
+                return ask(connection)
+        except StorageError:
+            if self._journal is None:
+                raise
+            return ask(None)
+
+    def _last_report(self, connection: Connection, before_ms: int) -> CycleReport | None:
+        cycles = self._cycles(connection, Stage.CYCLE_REPORTS, before_ms)
+        reports = (self._decoded(connection, cycle, Stage.CYCLE_REPORTS, CycleReport) for cycle in cycles)
+        report: CycleReport | None = next((report for report in reports if report is not None), None)
+        return self._journalled_report(before_ms, after_ms=report.cycle_ms if report else None) or report
+
+    def _equity(self, connection: Connection) -> Sequence[EquityPoint]:
+        values = tables.account_values(connection) if connection else self._journalled_values()
+        opening = tables.opening(connection) if connection else None
         waiting = [key for key in self.spool.waiting() if key[1] is Stage.CYCLE_REPORTS]
         for spooled in self.spool.read(waiting):
             value, carried = tables.report_facts(spooled.payload)
@@ -134,19 +156,17 @@ class DuckDBLedger(Ledger):
             values[opening.time_ms] = opening.account_value_usd
         return [EquityPoint(cycle_ms, values[cycle_ms]) for cycle_ms in sorted(values)]
 
-    def prior(self, before_ms: int) -> PriorDecision:
-        """The last applied decision before a cycle, and how the cycle before it ended."""
-        with self._reading() as connection:
-            newest = self._newest_outcome(connection, before_ms)
-            applied = self._applied(connection, before_ms)
-            journalled = self._journal.last_applied() if self._journal else None
-            if journalled and journalled[0] < before_ms and (not applied or journalled[0] > applied.cycle_ms):
-                applied = _Outcome(*journalled, refusal=None)
-            if applied is None:
-                return PriorDecision(None, None, newest.refusal if newest else None)
-            is_older = newest is not None and newest.cycle_ms > applied.cycle_ms
-            refusal = newest.refusal if newest and is_older else None
-            fills = self._fills(connection, applied.cycle_ms)
+    def _prior(self, connection: Connection, before_ms: int) -> PriorDecision:
+        newest = self._newest_outcome(connection, before_ms)
+        applied = self._applied(connection, before_ms)
+        journalled = self._journal.last_applied() if self._journal else None
+        if journalled and journalled[0] < before_ms and (not applied or journalled[0] > applied.cycle_ms):
+            applied = _Outcome(*journalled, refusal=None)
+        if applied is None:
+            return PriorDecision(None, None, newest.refusal if newest else None)
+        is_older = newest is not None and newest.cycle_ms > applied.cycle_ms
+        refusal = newest.refusal if newest and is_older else None
+        fills = self._fills(connection, applied.cycle_ms)
         return PriorDecision(applied.decision, applied.cycle_ms, refusal, fills)
 
     # --- DuckDB ---
@@ -186,7 +206,7 @@ class DuckDBLedger(Ledger):
         return len(kept)
 
     @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    def _reading(self) -> Iterator[Connection]:
         """The DuckDB file or its published copy; None when there is neither and the spool has to do.
 
         Raises ``StorageError`` when the file is there, cannot be read, and there is no journal to ask.
@@ -200,7 +220,7 @@ class DuckDBLedger(Ledger):
                     f"{self.path} could not be read ({error}): restore or remove it"
                 ) from error
 
-    def _connected(self, stack: ExitStack) -> duckdb.DuckDBPyConnection | None:
+    def _connected(self, stack: ExitStack) -> Connection:
         if not self.path.exists():
             return None
         try:
@@ -210,7 +230,7 @@ class DuckDBLedger(Ledger):
                 self._impatient_until = time.monotonic() + IMPATIENT_SECONDS
             return self._second_best(stack, error)
 
-    def _second_best(self, stack: ExitStack, error: StorageError) -> duckdb.DuckDBPyConnection | None:
+    def _second_best(self, stack: ExitStack, error: StorageError) -> Connection:
         """The published copy, else nothing if there is a journal to ask, else the error."""
         copy = read_copy_path(self.path)
         try:
@@ -244,9 +264,7 @@ class DuckDBLedger(Ledger):
 
     # --- reading across spool, DuckDB and journal ---
 
-    def _load(
-        self, connection: duckdb.DuckDBPyConnection | None, cycle_ms: int, stage: Stage
-    ) -> bytes | None:
+    def _load(self, connection: Connection, cycle_ms: int, stage: Stage) -> bytes | None:
         spooled = self.spool.get(cycle_ms, stage)
         if spooled is not None or connection is None:
             return spooled
@@ -254,7 +272,7 @@ class DuckDBLedger(Ledger):
 
     def _decoded(
         self,
-        connection: duckdb.DuckDBPyConnection | None,
+        connection: Connection,
         cycle_ms: int,
         stage: Stage,
         kind: Any,  # noqa: ANN401 (a type or a union of types)
@@ -262,28 +280,24 @@ class DuckDBLedger(Ledger):
         payload = self._load(connection, cycle_ms, stage)
         return None if payload is None else _decode(kind, payload, cycle_ms, stage)
 
-    def _cycles(
-        self, connection: duckdb.DuckDBPyConnection | None, stage: Stage, before_ms: int
-    ) -> list[int]:
+    def _cycles(self, connection: Connection, stage: Stage, before_ms: int) -> list[int]:
         """Cycles that have that stage, newest first: all of the spool's and the newest of DuckDB's."""
         spooled = {cycle for cycle, held in self.spool.waiting() if held is stage and cycle < before_ms}
         stored = tables.newest_cycle(connection, stage, before_ms) if connection else None
         return sorted(spooled | ({stored} if stored is not None else set()), reverse=True)
 
-    def _newest_outcome(
-        self, connection: duckdb.DuckDBPyConnection | None, before_ms: int
-    ) -> _Outcome | None:
+    def _newest_outcome(self, connection: Connection, before_ms: int) -> _Outcome | None:
         cycles = self._cycles(connection, Stage.DECISIONS, before_ms)
         return next((self._outcome(connection, cycle) for cycle in cycles), None)
 
-    def _applied(self, connection: duckdb.DuckDBPyConnection | None, before_ms: int) -> _Outcome | None:
+    def _applied(self, connection: Connection, before_ms: int) -> _Outcome | None:
         cycles = set(self._cycles(connection, Stage.DECISIONS, before_ms))
         if connection and (stored := tables.newest_applied(connection, before_ms)) is not None:
             cycles.add(stored)
         outcomes = (self._outcome(connection, cycle) for cycle in sorted(cycles, reverse=True))
         return next((outcome for outcome in outcomes if outcome and outcome.decision), None)
 
-    def _outcome(self, connection: duckdb.DuckDBPyConnection | None, cycle_ms: int) -> _Outcome | None:
+    def _outcome(self, connection: Connection, cycle_ms: int) -> _Outcome | None:
         """Applied means: the model decided, and its plan was made without a refusal."""
         record = self._decoded(connection, cycle_ms, Stage.DECISIONS, DecisionRecord | StageFailure)
         plan = self._decoded(connection, cycle_ms, Stage.EXECUTION_PLANS, ExecutionPlan | StageFailure)
@@ -299,7 +313,7 @@ class DuckDBLedger(Ledger):
             return _Outcome(cycle_ms, None, refusal)
         return _Outcome(cycle_ms, None if plan.refusal else record.outcome, plan.refusal)
 
-    def _fills(self, connection: duckdb.DuckDBPyConnection | None, cycle_ms: int) -> tuple[Fill, ...]:
+    def _fills(self, connection: Connection, cycle_ms: int) -> tuple[Fill, ...]:
         kind = ExecutionReport | StageFailure
         report = self._decoded(connection, cycle_ms, Stage.EXECUTIONS, kind)
         if report is None and self._journal is not None:

@@ -150,5 +150,5 @@ def _insert_one(connection: duckdb.DuckDBPyConnection, spooled: SpooledStage) ->
     )
     if spooled.stage is Stage.CYCLE_REPORTS and (point := report_facts(spooled.payload)[1]):
         query = "INSERT INTO equity (time_ms, account_value_usd) VALUES (?, ?) ON CONFLICT DO NOTHING"
-        connection.execute(query, [point.time_ms, point.account_value_usd])
+        connection.execute(query, [point.time_ms, round(point.account_value_usd, 12)])
     return True
