@@ -178,7 +178,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(
     st.one_of(json_values, json_values.map(answered), st.lists(json_values).map(lambda row: answered(*row)))
 )
@@ -361,7 +361,7 @@ def read_everything(answers: dict[str, Any]) -> None:
     parse_account(answers["state"], answers["orders"], [], 0)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.sampled_from([p for p in places(WHOLE) if len(p) > 1]), poisons)
 def test_a_poisoned_answer_is_read_or_refused_by_name_and_never_crashes(
     path: tuple[Any, ...], poison: object

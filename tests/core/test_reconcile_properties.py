@@ -93,7 +93,7 @@ def carry_out(venue: PaperVenue, plan: ExecutionPlan) -> list[ActionStatus]:
     return [result.status for result in report.results]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(venues(), decisions, st.none() | decisions)
 def test_planning_again_from_where_a_plan_leads_gives_an_empty_plan(
     venue: PaperVenue, decision: Decision, prior: Decision | None
@@ -107,7 +107,7 @@ def test_planning_again_from_where_a_plan_leads_gives_an_empty_plan(
     assert all(order in venue.orders for order in foreign)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(venues(), decisions, st.none() | decisions)
 def test_the_account_ends_at_the_target_with_its_protection(
     venue: PaperVenue, decision: Decision, prior: Decision | None
@@ -126,7 +126,7 @@ def test_the_account_ends_at_the_target_with_its_protection(
         assert all(o.is_whole_position or o.size_base == abs(held) for o in ours)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(venues(), decisions, st.none() | decisions)
 def test_every_order_is_legal_and_risk_falls_before_it_grows(
     venue: PaperVenue, decision: Decision, prior: Decision | None
@@ -149,7 +149,7 @@ def test_every_order_is_legal_and_risk_falls_before_it_grows(
     assert not grows or not reduces or max(reduces) < min(grows)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(venues(), st.none() | decisions)
 def test_a_refusal_never_changes_exposure_nor_removes_the_only_protection(
     venue: PaperVenue, prior: Decision | None

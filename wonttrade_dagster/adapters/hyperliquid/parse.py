@@ -1,6 +1,6 @@
 """The venue's answers to questions, as records of ``core.model``.
 
-Belongs here: the meaning of fields (``../shared/venue`` calls them protocol facts) and their checks.
+Belongs here: what the fields of the venue's documented protocol mean, and their checks.
 Does not belong here: asking (``info``, ``exchange``), answers to orders (``answers``).
 """
 
