@@ -134,15 +134,19 @@ def test_an_open_reader_of_the_published_copy_stops_nobody(tmp_path: Path) -> No
 
 
 def test_a_held_file_costs_one_wait_and_not_one_a_stage(tmp_path: Path) -> None:
-    kept = ledger(tmp_path, Journal(tmp_path / "j.ndjson"), lock_seconds=1.0)
-    kept.record(at(0), Stage.DECISIONS, b"[0]")
+    kept = ledger(tmp_path, Journal(tmp_path / "j.ndjson"), lock_seconds=2.0)
+    kept.record(at(0), Stage.INDICATORS, b"[0]")
     kept.drain()
+    filler = dict.fromkeys(Stage, b"[1]") | stages(1, REFUSED)
     with foreign_session(kept.path, read_only=False):
         started = time.monotonic()
         for stage in Stage:
             assert kept.load(at(1), stage) is None
-            kept.record(at(1), stage, b"[1]")
-        assert time.monotonic() - started < 3
+            kept.record(at(1), stage, filler[stage])
+        assert kept.prior(at(2)).last_refusal == REFUSED
+        assert kept.last_report(at(2)) == report(1, "1001")
+        assert len(kept.equity()) == 2
+        assert time.monotonic() - started < 6  # one wait of two seconds, and what the reads themselves take
 
 
 def test_a_record_that_differs_from_the_stored_one_is_set_aside_and_named(tmp_path: Path) -> None:
