@@ -114,6 +114,7 @@ class PaperVenue(Venue):
 
     def hold(self, symbol: str, size: str, leverage: int = 5) -> None:
         self.positions[symbol] = position(symbol, Decimal(size), leverage)
+        self.leverages[symbol] = leverage  # outlives the position, as on the venue
 
     def account(self) -> AccountSnapshot:
         self.reads += 1
