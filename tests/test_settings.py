@@ -410,6 +410,16 @@ def test_one_wrong_field_is_one_line_that_names_it(
     assert line.startswith(start), line
 
 
+@pytest.mark.parametrize(
+    "key", ["with a space", "with-a-quote-'", "1234567", "umlaut-ä-key", "back\\slash", 'quote"quote']
+)
+def test_an_api_key_that_cannot_be_redacted_or_sent_is_refused(tmp_path: Path, key: str) -> None:
+    literal = "'" + key + "'" if "'" not in key else '"' + key + '"'
+    lines = outcome(tmp_path, toml(credentials__openai_api_key=literal)).splitlines()[1:]
+    assert bool(lines) is (key != "with-a-quote-'")
+    assert not [line for line in lines if key in line]
+
+
 def test_a_key_before_the_first_table_is_named(tmp_path: Path) -> None:
     assert "mode: found an unknown key outside of any table" in refusal(tmp_path, 'mode = "LIVE"\n' + toml())
 

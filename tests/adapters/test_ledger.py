@@ -96,6 +96,19 @@ def test_what_is_no_json_is_refused_before_it_can_block_the_drain(tmp_path: Path
     assert kept.drain().drained == 0
 
 
+def test_secrets_are_in_no_file_of_the_ledger(tmp_path: Path) -> None:
+    secret = "canary-4711-secret"
+    kept = DuckDBLedger(tmp_path / "a.duckdb", tmp_path / "spool", secrets=[secret])
+    refused = replace(REFUSED, detail=f"the server said: wrong key {secret}")
+    keep(kept, 1, stages(1, refused))
+    assert secret.encode() not in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    kept.drain()
+    kept.publish()
+    assert secret.encode() not in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    expected = replace(refused, detail="the server said: wrong key [redacted]")
+    assert kept.prior(at(2)) == PriorDecision(None, None, expected)
+
+
 def test_a_drain_without_records_makes_no_file(tmp_path: Path) -> None:
     kept = ledger(tmp_path)
     assert kept.drain().deferred is None

@@ -445,13 +445,15 @@ def test_nothing_of_the_environment_is_read_while_the_sdk_is_imported() -> None:
 @PROVIDERS
 def test_the_key_is_shown_nowhere(make: Callable[..., OpenAIModel], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    leak = {"error": {"message": f"bad {KEY} and sk-proj-****wxyz", "code": "x"}}
+    plain_key = "canary-of-another-shape"
+    leak = {"error": {"message": f"bad {plain_key}, {KEY} and sk-proj-****wxyz", "code": "x"}}
     with serving(sends(leak, 500)) as server:
-        model = make(server)
+        model = make(server, api_key=plain_key)
         with pytest.raises(ModelUnavailableError) as caught:
             model.complete(PROMPT, SCHEMA, 2_000)
     shown = f"{model!r} {model} {caught.value!r} {caught.value.__cause__!r} {caplog.text}"
-    assert KEY not in shown
+    assert plain_key not in shown
+    assert KEY not in str(caught.value)
     assert "wxyz" not in shown
     assert caplog.text
 

@@ -221,6 +221,7 @@ def test_quoted_text_reads_as_it_was_where_it_is_harmless() -> None:
         quoted("Momentum — carries on; 5 > 3 ünï 中文 🚀", 100) == "Momentum — carries on; 5 > 3 ünï 中文 🚀"
     )
     assert quoted("line one\r\n\tline two", 100) == "line one line two"
+    assert quoted("a\u202eb\u200bc\x00\x1b[31m\u2028d\x7f\ue000\U000f0000e", 100) == "abc [31m de"
     assert quoted("abcdef", 3) == "abc …[cut]"
 
 

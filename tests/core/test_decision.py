@@ -125,6 +125,21 @@ def test_keeping_positions_needs_no_free_margin() -> None:
     assert rules_of(more, judgement(broke)) == ["buying_power"]
 
 
+@pytest.mark.parametrize(
+    ("free", "used", "expected"),
+    [
+        ("5000", "0", []),
+        ("2500", "2500", []),
+        ("4999.99", "0", ["buying_power"]),
+        ("0", "0", ["buying_power"]),
+    ],
+)
+def test_buying_power_is_free_and_used_margin_at_the_allowed_leverage(
+    free: str, used: str, expected: list[str]
+) -> None:
+    assert rules_of(GOOD, judgement(account(free=free, used=used))) == expected
+
+
 # --- replies that are not strict JSON --------------------------------------------------------------
 
 NOT_STRICT_JSON: list[tuple[str, str]] = [

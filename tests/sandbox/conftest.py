@@ -1,25 +1,16 @@
-"""What the tests of the sandbox share: a sandbox, the official clients, the venue's recordings."""
+"""What the tests of the sandbox share: a sandbox and the official clients."""
 
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import requests
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_samples import Control, Json
 
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.sandbox.server import Sandbox
-
-RECORDINGS = Path(__file__).parents[3] / "shared" / "venue"
-
-Json = Any
-"""Whatever JSON holds: a test reads it by its keys."""
-
-Control = Callable[[str, Json], Json]
 
 
 @pytest.fixture
@@ -47,11 +38,3 @@ def control(sandbox: Sandbox) -> Control:
         return answer.json()
 
     return post
-
-
-def recording(name: str) -> Json:
-    """A file of the shared recordings; skips the test where they are not at hand."""
-    path = RECORDINGS / name
-    if not path.exists():
-        pytest.skip(f"the venue's recordings are not beside the checkout ({name})")
-    return json.loads(path.read_text(encoding="utf-8"))

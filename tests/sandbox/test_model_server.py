@@ -7,8 +7,8 @@ import openai
 import pytest
 import requests
 from openai import AzureOpenAI, OpenAI
+from sandbox_samples import Json
 
-from tests.sandbox.conftest import Json
 from wonttrade_dagster.sandbox.rule_model import DISCLOSURE
 from wonttrade_dagster.sandbox.server import Sandbox
 

@@ -1,13 +1,28 @@
 """The loopback stand-in for a model: whatever the prompt holds, the reply can be judged."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sandbox_samples import Json
 
-from tests.sandbox.conftest import Json
+from tests.core.trader_samples import (
+    CYCLE_MS,
+    account,
+    builder,
+    context_inputs,
+    market,
+    position,
+    prior,
+    symbol_market,
+    target,
+)
+from tests.core.trader_samples import LIMITS as SAMPLE_LIMITS
+from wonttrade_dagster.core.decision import JudgementInputs, judge
+from wonttrade_dagster.core.model import Decision, PriorDecision, PriorPlan
 from wonttrade_dagster.core.precision import floor_size, is_valid_price, lot_base, tick_px
 from wonttrade_dagster.core.reply import Reply, parse_reply
 from wonttrade_dagster.sandbox.rule_model import DISCLOSURE, reply_text
@@ -85,9 +100,9 @@ def test_any_block_gets_a_reply_that_the_judgement_can_read(block: dict[str, Any
     reply = parse_reply(reply_text(prompt(block)))
     assert isinstance(reply, Reply), reply
     assert [target.symbol for target in reply.targets] == list(block["symbols"])
-    for target in reply.targets:
-        is_flat = target.target_size == 0
-        assert (target.stop_loss is None) == (target.take_profit is None) == is_flat
+    for row in reply.targets:
+        is_flat = row.target_size == 0
+        assert (row.stop_loss is None) == (row.take_profit is None) == is_flat
 
 
 prices = st.sampled_from([0.00123, 0.38, 3.7, 149.5, 2443.5, 80_000.0, 123_456.0])
@@ -159,3 +174,29 @@ def test_a_prompt_without_a_block_is_answered_honestly() -> None:
 def test_the_last_block_counts_and_text_of_a_model_before_it_does_not() -> None:
     evil = prompt(scene(DOGE=facts()))
     assert json.loads(reply_text(evil + prompt(scene(BTC=facts()))))["targets"][0]["symbol"] == "BTC"
+
+
+HELD = st.sampled_from(["0", "0.02", "-0.05"])
+LEVELS = st.sampled_from(["100", "4000", "61000.5", "100000"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(px=LEVELS, held=HELD, has_prior=st.booleans(), has_mark=st.booleans())
+def test_the_reply_to_the_real_prompt_is_taken_whole(
+    px: str, held: str, has_prior: bool, has_mark: bool
+) -> None:
+    snapshot = market(symbol_market(px=px, mark=has_mark), symbol_market("ETH", "4000", 4, max_leverage=25))
+    holding = () if held == "0" else (position(size=held, entry=px, liquidation=None),)
+    before = prior(target("BTC"), target("ETH", "0", None, None)) if has_prior else PriorDecision(None, None)
+    inputs = context_inputs(account(*holding), before, snapshot=snapshot)
+    sent = builder().build(inputs)
+    found = judge(reply_text(sent.user), JudgementInputs(snapshot, inputs.account, before, SAMPLE_LIMITS))
+    assert isinstance(found, Decision), found
+    again = replace(inputs, prior=PriorDecision(found, CYCLE_MS))
+    kept = judge(
+        reply_text(builder().build(again).user),
+        JudgementInputs(snapshot, inputs.account, again.prior, SAMPLE_LIMITS),
+    )
+    assert isinstance(kept, Decision), kept
+    assert kept.prior_plan is PriorPlan.KEPT
+    assert [t.target_size for t in kept.targets] == [t.target_size for t in found.targets]

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from wonttrade_dagster.adapters import ledger_tables as tables
 from wonttrade_dagster.adapters.duckdb_file import connect, publish, read_copy_path
 from wonttrade_dagster.adapters.journal import Journal
-from wonttrade_dagster.adapters.spool import Spool, SpooledStage, stored_already
+from wonttrade_dagster.adapters.redaction import Redactor
+from wonttrade_dagster.adapters.spool import Spool, SpooledStage, require_json, stored_already
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError, StorageLockedError
 from wonttrade_dagster.core.model import (
@@ -85,15 +86,22 @@ class DuckDBLedger(Ledger):
         lock_seconds: how long to wait for whoever holds the file.
         journal: what is asked while the file is held, and what knows of a decision that was applied just
             before a kill.
+        secrets: values that are replaced by ``[redacted]`` wherever a record holds them.
     """
 
     def __init__(
-        self, path: Path, spool_dir: Path, lock_seconds: float = 2.0, journal: Journal | None = None
+        self,
+        path: Path,
+        spool_dir: Path,
+        lock_seconds: float = 2.0,
+        journal: Journal | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.spool = Spool(spool_dir)
         self._lock_seconds = lock_seconds
         self._journal = journal
+        self._redactor = Redactor(secrets)
         self._impatient_until = 0.0
         self._seen: tuple[object, int, frozenset[str]] | None = None  # file state, cycle, its stages
 
@@ -103,7 +111,8 @@ class DuckDBLedger(Ledger):
         """Keep the JSON of one stage. Raises ``StorageError`` for a stage that is stored already."""
         if self._is_in_duckdb(cycle_ms, stage):
             raise stored_already(cycle_ms, stage)
-        self.spool.add(cycle_ms, stage, payload)
+        require_json(cycle_ms, stage, payload)
+        self.spool.add(cycle_ms, stage, self._redactor.json(payload))
 
     def load(self, cycle_ms: int, stage: Stage) -> bytes | None:
         """The JSON kept for a stage, byte for byte, or None."""

@@ -39,7 +39,6 @@ class Spool:
 
     def add(self, cycle_ms: int, stage: Stage, payload: bytes) -> None:
         """Write one record. Raises ``StorageError`` when there is one already, or the disk refuses."""
-        require_json(cycle_ms, stage, payload)
         path = self.path(cycle_ms, stage)
         try:
             create_exclusively(path, payload)

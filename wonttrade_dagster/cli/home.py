@@ -37,13 +37,14 @@ run_coordinator:
   config:
     dequeue_interval_seconds: 1
     tag_concurrency_limits:
-      - key: wonttrade/family
-        value: backtest
+      - key: dagster/backfill
         limit: {max_backtests}
 run_monitoring:
   enabled: true
   poll_interval_seconds: 5
 telemetry:
+  enabled: false
+nux:
   enabled: false
 """
 

@@ -184,11 +184,11 @@ def prompt_template(settings: Settings, name: str | None = None) -> PromptTempla
 
 
 def decision_engine(
-    settings: Settings, template: PromptTemplate, clock: Clock, model: str | None = None
+    settings: Settings, template: PromptTemplate, clock: Clock, model: OpenAIModel
 ) -> LLMDecisionEngine:
     """The model behind its deadline, and the judgement of its reply."""
     return LLMDecisionEngine(
-        model=language_model(settings, model),
+        model=model,
         schema=template.schema,
         limits=risk_limits(settings),
         clock=clock,
@@ -202,14 +202,15 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     data = market_data(settings, clock)
     account = venue(settings, clock)
     rules, template = execution_rules(settings), prompt_template(settings)
-    store = ledger(settings, audit)
+    store, model = ledger(settings, audit), language_model(settings)
+    model.warm_up()
     parts = CycleParts(
         state=StateLoader(data, account, int(settings.resilience.max_market_age_seconds * 1000)),
         indicators=IndicatorEngine(settings.symbols.series_points).compute,
         context_builder=ContextBuilder(
             template, risk_limits(settings), rules, settings.runtime.cycle_minutes
         ),
-        decision_engine=decision_engine(settings, template, clock),
+        decision_engine=decision_engine(settings, template, clock, model),
         executor=executors.for_live(account, audit, clock, rules, data),
         audit=audit,
         ledger=store,
@@ -244,7 +245,7 @@ def compose_backtest_parts(
         state=StateLoader(replay, executor.venue, max_market_age_ms=0),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
         context_builder=ContextBuilder(template, risk_limits(settings), rules, cycle_minutes),
-        decision_engine=decision_engine(settings, template, SystemClock(), model),
+        decision_engine=decision_engine(settings, template, SystemClock(), language_model(settings, model)),
         executor=executor,
         audit=MemoryAudit(),
         ledger=MemoryLedger(),

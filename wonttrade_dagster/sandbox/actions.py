@@ -11,7 +11,7 @@ from typing import Any
 from wonttrade_dagster.core.simulation.records import ChangeOutcome, LeverageSetting
 from wonttrade_dagster.sandbox import order_groups
 from wonttrade_dagster.sandbox.agents import AgentError
-from wonttrade_dagster.sandbox.answers import done, orders, refused, statuses
+from wonttrade_dagster.sandbox.answers import Json, done, orders, refused, statuses
 from wonttrade_dagster.sandbox.envelopes import (
     SchemaError,
     read_address,
@@ -94,7 +94,7 @@ def _cancel_by_cloid(venue: LoopbackVenue, _faults: FaultList, user: str, action
     return statuses("cancel", [_cancelled(venue, user, asset, cloid) for asset, cloid in pairs])
 
 
-def _cancelled(venue: LoopbackVenue, user: str, asset_id: int, key: int | str) -> Any:  # noqa: ANN401
+def _cancelled(venue: LoopbackVenue, user: str, asset_id: int, key: int | str) -> Json:
     standing = venue.accounts[user].state.orders.values()
     is_of_asset = any(
         key in (order.oid, order.request.cloid) and venue.rules.assets[order.symbol].asset_id == asset_id

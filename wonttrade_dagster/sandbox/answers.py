@@ -8,6 +8,9 @@ from typing import Any
 from wonttrade_dagster.core.simulation.records import OrderOutcome
 from wonttrade_dagster.sandbox.numbers import text
 
+Json = Any
+"""Any JSON value: what a client sent, or what it gets."""
+
 WAITING_FOR_TRIGGER = "waitingForTrigger"
 WAITING_FOR_FILL = "waitingForFill"
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import polars as pl
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 
 from wonttrade_dagster.sandbox.accounts import (
     SANDBOX_ACCOUNT_ADDRESS,
@@ -20,6 +21,7 @@ from wonttrade_dagster.sandbox.clock import VenueClock, host_ms
 from wonttrade_dagster.sandbox.market import Market
 from wonttrade_dagster.sandbox.model_server import ModelServer
 from wonttrade_dagster.sandbox.replay import CandleReplay
+from wonttrade_dagster.sandbox.signatures import warm_up
 from wonttrade_dagster.sandbox.universe import traded
 from wonttrade_dagster.sandbox.venue import LoopbackVenue
 from wonttrade_dagster.sandbox.venue_app import VenueApp, keep_settling
@@ -46,9 +48,13 @@ def venue_app(venue: LoopbackVenue) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        settling = asyncio.create_task(keep_settling(venue))
+        background = [
+            asyncio.create_task(keep_settling(venue)),
+            asyncio.create_task(run_in_threadpool(warm_up)),
+        ]
         yield
-        settling.cancel()
+        for task in background:
+            task.cancel()
 
     app.router.lifespan_context = lifespan
     return app

@@ -5,11 +5,11 @@ Belongs here: the control endpoints. Does not belong here: what the venue does t
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.faults import FaultList
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -20,7 +20,7 @@ def bad_request(message: str) -> JSONResponse:
     return JSONResponse({"error": message}, status_code=400)
 
 
-async def control_body(request: Request) -> Any:  # noqa: ANN401 (any JSON)
+async def control_body(request: Request) -> Json:
     """The request's JSON, an empty object without a body. Raises ``ValueError``."""
     raw = await request.body()
     return json.loads(raw) if raw else {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.simulation.records import OrderRequest, Tif, Trigger
+from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.numbers import read_wire
 
 MAX_UINT64 = 2**64 - 1
@@ -167,7 +168,7 @@ def _check_signature(signature: dict[str, Any]) -> None:
     read_int(signature["v"], "v")
 
 
-def _choice(value: object, choices: Mapping[str, Any]) -> Any:  # noqa: ANN401 (whatever the table holds)
+def _choice(value: object, choices: Mapping[str, Any]) -> Json:
     if not isinstance(value, str) or value not in choices:
         raise SchemaError(f"{value!r} is none of {', '.join(choices)}")
     return choices[value]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.sandbox import intervals, universe
+from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_int
 from wonttrade_dagster.sandbox.intervals import HOUR_MS
 from wonttrade_dagster.sandbox.market import Book, FundingRate, Level, Market
@@ -27,7 +28,7 @@ class InternalVenueError(Exception):
     """The venue answers HTTP 500 with a JSON null."""
 
 
-def answer(market: Market, body: Body) -> Any:  # noqa: ANN401 (JSON)
+def answer(market: Market, body: Body) -> Json:
     """The answer to a market request. Raises ``KeyError`` for a type that is not one."""
     return _ANSWERS[str(body["type"])](market, body)
 
@@ -101,22 +102,22 @@ def _dead_context(coin: str) -> dict[str, Any]:
     return {**still, "prevDayPx": px, "oraclePx": px, "markPx": px, **nothing}
 
 
-def _meta(_market: Market, body: Body) -> Any:  # noqa: ANN401
+def _meta(_market: Market, body: Body) -> Json:
     if body.get("dex"):
         raise InternalVenueError(f"there is no dex {body['dex']!r}")
     return universe.meta()
 
 
-def _meta_and_contexts(market: Market, _body: Body) -> Any:  # noqa: ANN401
+def _meta_and_contexts(market: Market, _body: Body) -> Json:
     return [universe.meta(), [asset_context(market, listing.coin) for listing in universe.LISTINGS]]
 
 
-def _l2_book(market: Market, body: Body) -> Any:  # noqa: ANN401
+def _l2_book(market: Market, body: Body) -> Json:
     coin = _coin(body)
     return book_json(market.book(coin)) if coin in market.coins() else None
 
 
-def _candles(market: Market, body: Body) -> Any:  # noqa: ANN401
+def _candles(market: Market, body: Body) -> Json:
     wanted = body.get("req")
     if not isinstance(wanted, dict) or wanted.get("interval") not in intervals.INTERVAL_MS:
         raise SchemaError("candleSnapshot needs a req with a known interval")
@@ -128,7 +129,7 @@ def _candles(market: Market, body: Body) -> Any:  # noqa: ANN401
     return market.candles(coin, interval, first_ms, last_ms)
 
 
-def _funding_history(market: Market, body: Body) -> Any:  # noqa: ANN401
+def _funding_history(market: Market, body: Body) -> Json:
     coin, first_ms, last_ms = _coin(body), *time_range(body, market.now_ms())
     if coin not in market.coins():
         raise InternalVenueError(f"there is no coin {coin!r}")
@@ -165,7 +166,7 @@ def _coin(body: Body) -> str:
     return coin
 
 
-def _spot_contexts(_market: Market, _body: Body) -> Any:  # noqa: ANN401
+def _spot_contexts(_market: Market, _body: Body) -> Json:
     return [universe.spot_meta(), []]
 
 

@@ -19,6 +19,7 @@ from wonttrade_dagster.core.simulation.margin import (
 from wonttrade_dagster.core.simulation.records import ExchangeState, PerpPosition, StandingOrder, VenueRules
 from wonttrade_dagster.sandbox import rows
 from wonttrade_dagster.sandbox.account_log import Account
+from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_address, read_oid
 from wonttrade_dagster.sandbox.info_market import MAX_RANGE_ROWS, time_range
 from wonttrade_dagster.sandbox.numbers import text
@@ -34,7 +35,7 @@ PERIODS = (("day", DAY_MS), ("week", 7 * DAY_MS), ("month", 30 * DAY_MS), ("allT
 Body = Mapping[str, Any]
 
 
-def answer(venue: LoopbackVenue, body: Body) -> Any:  # noqa: ANN401 (JSON)
+def answer(venue: LoopbackVenue, body: Body) -> Json:
     """The answer to a user's request. Raises ``KeyError`` for a type that is not one, ``SchemaError``."""
     handle = _ANSWERS[str(body["type"])]
     user = _user(body)
@@ -121,7 +122,7 @@ def _position(account: Account, position: PerpPosition, rules: VenueRules) -> di
     }
 
 
-def _clearinghouse(venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _clearinghouse(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     return clearinghouse_state(venue, account)
 
 
@@ -129,46 +130,46 @@ def _newest_first(account: Account) -> list[StandingOrder]:
     return list(account.state.orders.values())[::-1]
 
 
-def _open_orders(_venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _open_orders(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     return [rows.short_order(order) for order in _newest_first(account)]
 
 
-def _frontend_orders(_venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _frontend_orders(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     return [rows.open_order(order, account) for order in _newest_first(account)]
 
 
-def _fills(_venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _fills(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     return [rows.fill(e, account.address) for e in reversed(account.executions[-MAX_FILLS:])]
 
 
-def _fills_by_time(venue: LoopbackVenue, account: Account, body: Body) -> Any:  # noqa: ANN401
+def _fills_by_time(venue: LoopbackVenue, account: Account, body: Body) -> Json:
     first_ms, last_ms = time_range(body, venue.market.now_ms())
     found = [e for e in account.executions if first_ms <= e.time_ms <= last_ms]
     return [rows.fill(e, account.address) for e in found[:MAX_FILLS]]
 
 
-def _order_status(_venue: LoopbackVenue, account: Account, body: Body) -> Any:  # noqa: ANN401
+def _order_status(_venue: LoopbackVenue, account: Account, body: Body) -> Json:
     row = account.find(read_oid(body.get("oid")))
     return {"status": "unknownOid"} if row is None else {"status": "order", "order": rows.status(row)}
 
 
-def _historical(_venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _historical(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     return [rows.status(row) for row in reversed(account.statuses[-MAX_FILLS:])]
 
 
-def _funding(venue: LoopbackVenue, account: Account, body: Body) -> Any:  # noqa: ANN401
+def _funding(venue: LoopbackVenue, account: Account, body: Body) -> Json:
     first_ms, last_ms = time_range(body, venue.market.now_ms())
     found = [f for f in account.fundings if first_ms <= f.time_ms <= last_ms]
     return [rows.funding(f) for f in found[:MAX_RANGE_ROWS]]
 
 
-def _ledger(venue: LoopbackVenue, account: Account, body: Body) -> Any:  # noqa: ANN401
+def _ledger(venue: LoopbackVenue, account: Account, body: Body) -> Json:
     first_ms, last_ms = time_range(body, venue.market.now_ms())
     found = [d for d in account.deposits if first_ms <= d.time_ms <= last_ms]
     return [rows.deposit(d) for d in found[:MAX_RANGE_ROWS]]
 
 
-def _portfolio(venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _portfolio(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     now_ms = venue.market.now_ms()
     spans = [(name, now_ms - span if span else 0) for name, span in PERIODS]
     perps = [(f"perp{name[0].upper()}{name[1:]}", since_ms) for name, since_ms in spans]
@@ -185,7 +186,7 @@ def _period(account: Account, since_ms: int) -> dict[str, Any]:
     }
 
 
-def _rate_limit(_venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _rate_limit(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     volume = account.volume_usd()
     return {
         "cumVlm": usd(volume),
@@ -194,14 +195,14 @@ def _rate_limit(_venue: LoopbackVenue, account: Account, _body: Body) -> Any:  #
     }
 
 
-def _role(venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _role(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     master = venue.agents.master_of(account.address, venue.clock.host_ms())
     if master is not None:
         return {"role": "agent", "data": {"user": master}}
     return {"role": "user" if venue.knows(account.address) else "missing"}
 
 
-def _agents(venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _agents(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     agents = venue.agents.of(account.address, venue.clock.host_ms())
     return [
         {"name": agent.name, "address": agent.address, "validUntil": agent.valid_until_ms}
@@ -210,11 +211,11 @@ def _agents(venue: LoopbackVenue, account: Account, _body: Body) -> Any:  # noqa
     ]
 
 
-def _spot(_venue: LoopbackVenue, _account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _spot(_venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
     return {"balances": []}
 
 
-def _fees(venue: LoopbackVenue, _account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _fees(venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
     taker, maker = text(venue.rules.taker_fee_rate), text(venue.rules.maker_fee_rate)
     tiers: dict[str, list[Any]] = {"vip": [], "mm": []}
     schedule = {"cross": taker, "add": maker, "spotCross": "0.0007", "spotAdd": "0.0004", "tiers": tiers}
@@ -234,14 +235,14 @@ def _fees(venue: LoopbackVenue, _account: Account, _body: Body) -> Any:  # noqa:
     }
 
 
-def _active_asset(venue: LoopbackVenue, account: Account, body: Body) -> Any:  # noqa: ANN401
+def _active_asset(venue: LoopbackVenue, account: Account, body: Body) -> Json:
     coin = body.get("coin")
     if coin not in venue.market.coins():
         raise SchemaError("coin is missing or unknown")
     return rows.active_asset(venue.rules, venue.market.mark_px(str(coin)), account, str(coin))
 
 
-def _nothing(_venue: LoopbackVenue, _account: Account, _body: Body) -> Any:  # noqa: ANN401
+def _nothing(_venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
     return []
 
 

@@ -62,16 +62,16 @@ class Sandbox:
         clock_ms: Callable[[], int] | None = None,
         replay: "Mapping[str, pl.DataFrame] | None" = None,
     ) -> None:
-        from wonttrade_dagster.sandbox.assembly import make_venue, model_app, venue_app  # noqa: PLC0415
+        from wonttrade_dagster.sandbox import assembly  # noqa: PLC0415 (a second of imports)
 
-        self.venue: LoopbackVenue = make_venue(seed, clock_ms, replay)
+        self.venue: LoopbackVenue = assembly.make_venue(seed, clock_ms, replay)
         self._stack = ExitStack()
         venue_socket = self._stack.enter_context(_bound(port))
         model_socket = self._stack.enter_context(_bound(model_port))
         self.venue_url = f"http://{HOST}:{venue_socket.getsockname()[1]}"
         self.model_url = f"http://{HOST}:{model_socket.getsockname()[1]}/v1"
-        self._stack.enter_context(_serving(venue_app(self.venue), venue_socket))
-        self._stack.enter_context(_serving(model_app(model_latency_ms), model_socket))
+        self._stack.enter_context(_serving(assembly.venue_app(self.venue), venue_socket))
+        self._stack.enter_context(_serving(assembly.model_app(model_latency_ms), model_socket))
 
     def urls(self) -> dict[str, str]:
         """What ``wonttrade sandbox`` prints."""

@@ -10,8 +10,6 @@ number text does not fail here: it recovers another address, exactly as on the v
 from collections.abc import Mapping
 from typing import Any
 
-MAX_UINT64 = 2**64 - 1
-
 USER_SIGNED = frozenset({"approveAgent", "usdClassTransfer", "usdSend", "withdraw3"})
 """Action types signed as a readable typed message instead of a hash."""
 
@@ -31,6 +29,11 @@ def recover_signer(envelope: Mapping[str, Any]) -> str:
     except Exception as error:  # the curve library raises half a dozen unrelated types for garbage
         raise UnrecoverableSignatureError("Unable to recover signer.") from error
     return address.lower()
+
+
+def warm_up() -> None:
+    """Import what the first signed request needs, so that it is answered as fast as the others."""
+    _user_signed_types("usdSend")
 
 
 def _recover(envelope: Mapping[str, Any]) -> str:

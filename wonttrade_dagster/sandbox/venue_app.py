@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket
 
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox import actions, info_market, info_user, snapshots
+from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.control import Endpoint, bad_request, control_body, faults_endpoint
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_address
 from wonttrade_dagster.sandbox.faults import TRANSPORT_KINDS, FaultList, act_out, needs_answer
@@ -97,7 +98,7 @@ class VenueApp:
         honest = await run_in_threadpool(_response, answer, body) if needs_answer(fault) else Response()
         return await act_out(fault, request.scope, honest)
 
-    def _answer_info(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _answer_info(self, body: Json) -> Json:
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise SchemaError("type is missing")
         with self.venue.lock:
@@ -107,7 +108,7 @@ class VenueApp:
                 return info_user.answer(self.venue, body)
         raise SchemaError(f"no type {body['type']!r}")
 
-    def _answer_exchange(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _answer_exchange(self, body: Json) -> Json:
         return actions.carry_out(self.venue, self.faults, body)
 
     async def _state(self, _request: Request) -> Response:
@@ -147,26 +148,26 @@ class VenueApp:
 
         return endpoint
 
-    def _fund(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _fund(self, body: Json) -> Json:
         account = self.venue.fund(read_address(body["user"]), _decimal(body["usdc"]))
         return {"user": account.address, "deposited": str(account.state.deposits_usd)}
 
-    def _price(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _price(self, body: Json) -> Json:
         coin = str(body["coin"])
         self.venue.set_price(coin, _decimal(body["mid"]), int(body.get("hold_ms", DEFAULT_HOLD_MS)))
         return {"coin": coin, "mid": str(self.venue.market.mid_px(coin))}
 
-    def _time(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _time(self, body: Json) -> Json:
         return {"time": self.venue.advance(int(body["advance_ms"]))}
 
-    def _agent(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _agent(self, body: Json) -> Json:
         user, agent = read_address(body["user"]), read_address(body["agent"])
         with self.venue.lock:
             now_ms = self.venue.clock.host_ms()
             approved = self.venue.agents.approve(user, agent, str(body.get("name", "")), now_ms)
         return {"agent": approved.address, "user": user, "validUntil": approved.valid_until_ms}
 
-    def _save(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _save(self, body: Json) -> Json:
         saved = snapshots.save(self.venue)
         if "path" not in body:
             return json.loads(saved)
@@ -174,7 +175,7 @@ class VenueApp:
         path.write_bytes(saved)
         return {"path": str(path), "bytes": len(saved)}
 
-    def _restore(self, body: Any) -> Any:  # noqa: ANN401 (JSON)
+    def _restore(self, body: Json) -> Json:
         data = Path(str(body["path"])).read_bytes() if "path" in body else json.dumps(body).encode()
         snapshots.restore(self.venue, data)
         return {"accounts": len(self.venue.accounts), "time": self.venue.settled_ms}

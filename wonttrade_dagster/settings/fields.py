@@ -85,9 +85,10 @@ def _is_signing_key(secret: SecretStr) -> SecretStr:
 
 
 def _is_api_key(secret: SecretStr) -> SecretStr:
-    # It travels in an HTTP header, and it is redacted by value: a short word would redact ordinary text.
+    # It travels in an HTTP header, and it is redacted by value: a short word would redact ordinary text, and
+    # a quote or backslash stands escaped in JSON, where it would not be found.
     text = secret.get_secret_value()
-    if len(text) < MIN_API_KEY_LENGTH or not re.fullmatch(r"[!-~]+", text):
+    if len(text) < MIN_API_KEY_LENGTH or not re.fullmatch(r"[!#-\[\]-~]+", text):
         raise ValueError("not an API key")
     return secret
 
@@ -156,8 +157,8 @@ ApiKey = Annotated[
     SecretStr,
     *_secret(_is_api_key),
     Expected(
-        f"at least {MIN_API_KEY_LENGTH} characters without spaces (for a server that wants no key, "
-        'write e.g. "no-key-needed")'
+        f"at least {MIN_API_KEY_LENGTH} characters without spaces and quotes (for a server that "
+        'wants no key, write e.g. "no-key-needed")'
     ),
 ]
 PlainUrl = Annotated[

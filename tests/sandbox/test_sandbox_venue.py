@@ -17,9 +17,8 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sandbox_samples import Control, Json, assert_identities
 
-from tests.sandbox.conftest import Control, Json
-from tests.sandbox.test_round_trip import assert_identities
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.records import OrderRequest, Tif, Trigger

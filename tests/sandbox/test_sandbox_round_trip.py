@@ -8,8 +8,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.types import Cloid
+from sandbox_samples import Control, Json, assert_identities
 
-from tests.sandbox.conftest import Control, Json
 from wonttrade_dagster.sandbox.accounts import (
     SANDBOX_ACCOUNT_ADDRESS,
     SANDBOX_AGENT_ADDRESS,
@@ -40,20 +40,6 @@ def leg(side: str, px: float, kind: dict[str, Any], size: float = 0.05) -> dict[
         "order_type": kind,
         "reduce_only": kind is not IOC and kind is not GTC,
     }
-
-
-def assert_identities(state: dict[str, Any]) -> None:
-    """Protocol §10.1 on an answer of the venue."""
-    positions = [row["position"] for row in state["assetPositions"]]
-    values = [Decimal(p["positionValue"]) for p in positions]
-    signed = sum(v if Decimal(p["szi"]) > 0 else -v for v, p in zip(values, positions, strict=True))
-    summary = {key: Decimal(value) for key, value in state["marginSummary"].items()}
-    assert summary["accountValue"] == summary["totalRawUsd"] + signed
-    assert summary["totalNtlPos"] == sum(values)
-    for position, value in zip(positions, values, strict=True):
-        if position["leverage"]["type"] == "cross":
-            used = value / position["leverage"]["value"]
-            assert abs(Decimal(position["marginUsed"]) - used) <= Decimal("0.000001")
 
 
 @pytest.fixture(autouse=True)

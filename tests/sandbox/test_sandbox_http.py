@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import requests
+from sandbox_samples import Control, Json
 
-from tests.sandbox.conftest import Control, Json
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.server import Sandbox
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_samples import Control, Json
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.sandbox.conftest import Control, Json
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.server import Sandbox
 
