@@ -139,7 +139,9 @@ def prior_facts(prior: PriorDecision, account: AccountSnapshot, market: MarketSn
 def refusal_facts(prior: PriorDecision) -> RefusalFacts | None:
     """The refusal of the cycle before this one, or None when it was applied."""
     refusal = prior.last_refusal
-    return refusal and RefusalFacts(quoted(refusal.reason, 80), quoted(refusal.detail, _SENTENCE_CHARS))
+    if refusal is None:
+        return None
+    return RefusalFacts(quoted(refusal.reason, 80), quoted(refusal.detail, _SENTENCE_CHARS))
 
 
 def _market_of(market: MarketSnapshot, symbol: str) -> SymbolMarket | None:
@@ -148,7 +150,9 @@ def _market_of(market: MarketSnapshot, symbol: str) -> SymbolMarket | None:
 
 def _position(position: Position, account: AccountSnapshot, market: MarketSnapshot) -> PositionFacts:
     symbol_market = _market_of(market, position.symbol)
-    mark = account.mark_px(position.symbol) or (symbol_market and symbol_market.mark_px)
+    mark = account.mark_px(position.symbol)
+    if mark is None and symbol_market is not None:
+        mark = symbol_market.mark_px
     return PositionFacts(
         symbol=position.symbol,
         size=signed(position.size_base),
