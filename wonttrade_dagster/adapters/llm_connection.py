@@ -109,7 +109,6 @@ class AzureEndpoint:
             api_key=self.api_key,
             admin_api_key="",
             organization="",
-            project="",
             webhook_secret="",
             max_retries=0,
             http_client=http_client,
