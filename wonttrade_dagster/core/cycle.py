@@ -163,8 +163,11 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
     for record in (market, account, indicators):
         if isinstance(record, StageFailure):
             return record
-    last = run.parts.ledger.last_report(run.cycle_ms)
-    prior = run.parts.ledger.prior(run.cycle_ms)
+    try:
+        last = run.parts.ledger.last_report(run.cycle_ms)
+        prior = run.parts.ledger.prior(run.cycle_ms)
+    except StorageError as error:
+        return StageFailure(Stage.LLM_CONTEXTS, "ledger_unreadable", str(error))
     performance = performance_at(account, last, run.cycle_ms)
     alerts = last.alerts if last else ()
     inputs = ContextInputs(run.cycle_ms, market, indicators, account, performance, prior, alerts)
@@ -203,27 +206,33 @@ def _take_on(
     run: CycleRun, reconciler: PositionReconciler, outcome: Decision | Refusal, account: AccountSnapshot
 ) -> ExecutionPlan:
     """Plan, and write down that the decision is applied before its first order; no journal, no exposure."""
-    last_applied = run.parts.audit.last_applied()
-
-    def plan(what: Decision | Refusal) -> ExecutionPlan:
-        made = reconciler.plan(
-            cycle_ms=run.cycle_ms,
-            outcome=what,
-            account=account,
-            reference_px=_reference_prices(run, account),
-            prior=last_applied[1] if last_applied else None,
-            now_ms=run.parts.clock.now_ms(),
-        )
-        return replace(made, account=account)
-
-    made = plan(outcome)
-    if isinstance(outcome, Refusal) or made.refusal is not None:
-        return made
     try:
-        run.parts.audit.applied(run.cycle_ms, outcome)
+        last_applied = run.parts.audit.last_applied()
+        made = _plan(run, reconciler, outcome, account, last_applied)
+        if made.refusal is None and isinstance(outcome, Decision):
+            run.parts.audit.applied(run.cycle_ms, outcome)
     except StorageError as error:
-        return plan(Refusal("journal_unavailable", str(error)))
+        refusal = Refusal("journal_unavailable", str(error))
+        return _plan(run, reconciler, refusal, account, last_applied=None)
     return made
+
+
+def _plan(
+    run: CycleRun,
+    reconciler: PositionReconciler,
+    outcome: Decision | Refusal,
+    account: AccountSnapshot,
+    last_applied: tuple[int, Decision] | None,
+) -> ExecutionPlan:
+    made = reconciler.plan(
+        cycle_ms=run.cycle_ms,
+        outcome=outcome,
+        account=account,
+        reference_px=_reference_prices(run, account),
+        prior=last_applied[1] if last_applied else None,
+        now_ms=run.parts.clock.now_ms(),
+    )
+    return replace(made, account=account)
 
 
 def _reference_prices(run: CycleRun, account: AccountSnapshot) -> dict[str, Decimal]:
@@ -244,7 +253,7 @@ def _executions(run: CycleRun) -> ExecutionReport:
 
 def _cycle_reports(run: CycleRun) -> CycleReport:
     parts = run.parts
-    last = parts.ledger.last_report(run.cycle_ms)
+    last = _last_report(run)
     execution: ExecutionReport = run.read(Stage.EXECUTIONS)
     stages = {stage: run.read(stage) for stage in EDGES[Stage.CYCLE_REPORTS]}
     now_ms = parts.clock.now_ms()
@@ -257,6 +266,14 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
     return build_report(
         run.cycle_ms, stages, account, _performance(run, account, last), activity, last, now_ms
     )
+
+
+def _last_report(run: CycleRun) -> CycleReport | None:
+    """An unreadable ledger ended the decision already; it must not keep the report from being written."""
+    try:
+        return run.parts.ledger.last_report(run.cycle_ms)
+    except StorageError:
+        return None
 
 
 def _performance(

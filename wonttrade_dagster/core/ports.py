@@ -144,7 +144,11 @@ class AuditSink(ABC):
 
     @abstractmethod
     def intent(self, cycle_ms: int, order: PlaceOrder) -> None:
-        """Write down an order before it is sent. Raises ``StorageError``: then it must not be sent."""
+        """Write down an order before it is sent.
+
+        Raises ``StorageError``: then an order that increases exposure must not be sent; protection and
+        reductions go out all the same, with an alert.
+        """
 
     @abstractmethod
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.client_order_id import account_tag
 from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
 from wonttrade_dagster.core.cycle import CycleParts
+from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
@@ -32,6 +33,7 @@ from wonttrade_dagster.core.model import ExecutionRules, RiskLimits
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
 from wonttrade_dagster.core.state import StateLoader
 from wonttrade_dagster.defs.live_cycle import LiveCycle
+from wonttrade_dagster.sandbox.accounts import SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.settings import Settings
 
 
@@ -55,8 +57,9 @@ def execution_rules(settings: Settings) -> ExecutionRules:
 
 
 def journal(settings: Settings) -> Journal:
-    """The decision log of the live family."""
-    return Journal(settings.decision_log_path, secrets=settings.secret_values())
+    """The decision log of the live family; another account's decisions in it are not ours."""
+    account = f"{settings.hyperliquid.network}-{settings.credentials.account_address.lower()}"
+    return Journal(settings.decision_log_path, secrets=settings.secret_values(), account=account)
 
 
 def ledger(settings: Settings, audit: Journal) -> DuckDBLedger:
@@ -68,6 +71,7 @@ def ledger(settings: Settings, audit: Journal) -> DuckDBLedger:
         spool_dir=folder / "spool",
         lock_seconds=settings.resilience.ledger_lock_seconds,
         journal=audit,
+        secrets=settings.secret_values(),
     )
 
 
@@ -104,11 +108,21 @@ def venue_history(settings: Settings) -> VenueHistory:
 
 
 def venue(settings: Settings, clock: Clock) -> HyperliquidVenue:
-    """The account's side of the venue: queries by account address, orders signed by the agent."""
+    """The account's side of the venue: queries by account address, orders signed by the agent.
+
+    Raises:
+        ConfigurationError: the sandbox's public key is configured for a real network.
+    """
+    key = settings.credentials.agent_private_key.get_secret_value()
+    if settings.hyperliquid.network != "local" and key.lower() == SANDBOX_AGENT_PRIVATE_KEY.lower():
+        raise ConfigurationError(
+            "credentials.agent_private_key is the sandbox's, which everybody knows: "
+            f"approve an agent of your own on {settings.hyperliquid.network} and use its key"
+        )
     return HyperliquidVenue(
         base_url=settings.venue_url,
         account_address=settings.credentials.account_address,
-        agent_private_key=settings.credentials.agent_private_key.get_secret_value(),
+        agent_private_key=key,
         symbols=settings.symbols.tracked,
         timeout_seconds=settings.hyperliquid.timeout_seconds,
         read_attempts=settings.hyperliquid.read_attempts,
@@ -203,6 +217,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     account = venue(settings, clock)
     rules, template = execution_rules(settings), prompt_template(settings)
     store, model = ledger(settings, audit), language_model(settings)
+    account.warm_up()
     model.warm_up()
     parts = CycleParts(
         state=StateLoader(data, account, int(settings.resilience.max_market_age_seconds * 1000)),

@@ -95,6 +95,10 @@ class HyperliquidVenue(Venue):
     def __repr__(self) -> str:
         return f"HyperliquidVenue({self._connection.base_url!r}, {self._address!r})"
 
+    def warm_up(self) -> None:
+        """Import the signing half of the SDK (1-2 seconds), so that the first order need not wait for it."""
+        _ = self._signer.address
+
     # --- reading -----------------------------------------------------------------------------------
 
     def account(self) -> AccountSnapshot:
