@@ -138,8 +138,9 @@ def sandbox(
     port: Annotated[int, typer.Option(help="Port of the loopback venue; 0 picks one.")] = 8600,
     model_port: Annotated[int, typer.Option(help="Port of the loopback model server; 0 picks one.")] = 8601,
     seed: Annotated[int, typer.Option(help="The same seed walks the same market.")] = 7,
+    model_latency_ms: Annotated[int, typer.Option(help="How long the stand-in thinks.")] = 0,
 ) -> None:
     """The loopback venue and the loopback model server alone; prints one JSON line when ready."""
     from wonttrade_dagster.sandbox.server import run_sandbox
 
-    run_sandbox(port=port, model_port=model_port, seed=seed)
+    run_sandbox(port=port, model_port=model_port, seed=seed, model_latency_ms=model_latency_ms)

@@ -100,7 +100,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
-        """One completion under a strict JSON schema before ``deadline_ms``. Raises ``ModelError``."""
+        """One completion under a strict JSON schema within ``deadline_ms`` (a duration). Raises ``ModelError``."""
 
 
 class Executor(ABC):
