@@ -18,6 +18,7 @@ from wonttrade_dagster.core.errors import StorageError, VenueError
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
+    AssetSpec,
     CycleReport,
     Decision,
     DecisionRecord,
@@ -37,7 +38,7 @@ from wonttrade_dagster.core.performance import sharpe_ratio
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
 from wonttrade_dagster.core.reconcile import PositionReconciler
 from wonttrade_dagster.core.report import build_report
-from wonttrade_dagster.core.state import StateLoader, performance_at
+from wonttrade_dagster.core.state import Activity, StateLoader, performance_at
 
 EDGES: Mapping[Stage, tuple[Stage, ...]] = {
     Stage.MARKET_SNAPSHOTS: (),
@@ -191,21 +192,34 @@ def _execution_plans(run: CycleRun) -> ExecutionPlan:
     if isinstance(account, StageFailure):
         return _no_plan(run, account)
     try:
-        reconciler = _reconciler(run)
+        assets = run.parts.state.assets()
     except VenueError as error:
         return _no_plan(run, StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
-    return _take_on(run, reconciler, record.outcome, account)
+    return _take_on(run, _reconciler(run, assets), _listed_only(run, assets, record.outcome), account)
 
 
-def _reconciler(run: CycleRun) -> PositionReconciler:
+def _reconciler(run: CycleRun, assets: Mapping[str, AssetSpec]) -> PositionReconciler:
+    """A symbol that the venue does not list must not keep the others from their protection."""
     parts = run.parts
-    return PositionReconciler(parts.state.assets(), parts.symbols, parts.limits, parts.rules)
+    listed = [symbol for symbol in parts.symbols if symbol in assets]
+    return PositionReconciler(assets, listed, parts.limits, parts.rules)
+
+
+def _listed_only(
+    run: CycleRun, assets: Mapping[str, AssetSpec], outcome: Decision | Refusal
+) -> Decision | Refusal:
+    unlisted = [symbol for symbol in run.parts.symbols if symbol not in assets]
+    if not unlisted or isinstance(outcome, Refusal):
+        return outcome
+    detail = f"the venue does not list {', '.join(unlisted)}: take it out of symbols.tracked"
+    return Refusal("symbol_not_listed", detail)
 
 
 def _take_on(
     run: CycleRun, reconciler: PositionReconciler, outcome: Decision | Refusal, account: AccountSnapshot
 ) -> ExecutionPlan:
     """Plan, and write down that the decision is applied before its first order; no journal, no exposure."""
+    last_applied = None
     try:
         last_applied = run.parts.audit.last_applied()
         made = _plan(run, reconciler, outcome, account, last_applied)
@@ -213,7 +227,7 @@ def _take_on(
             run.parts.audit.applied(run.cycle_ms, outcome)
     except StorageError as error:
         refusal = Refusal("journal_unavailable", str(error))
-        return _plan(run, reconciler, refusal, account, last_applied=None)
+        return _plan(run, reconciler, refusal, account, last_applied)
     return made
 
 
@@ -252,28 +266,25 @@ def _executions(run: CycleRun) -> ExecutionReport:
 
 
 def _cycle_reports(run: CycleRun) -> CycleReport:
-    parts = run.parts
-    last = _last_report(run)
     execution: ExecutionReport = run.read(Stage.EXECUTIONS)
     stages = {stage: run.read(stage) for stage in EDGES[Stage.CYCLE_REPORTS]}
-    now_ms = parts.clock.now_ms()
+    account = execution.account or _last_known_account(stages)
+    now_ms = run.parts.clock.now_ms()
+    try:
+        last = run.parts.ledger.last_report(run.cycle_ms)
+        performance = _performance(run, account, last)
+    except StorageError:  # it refused the decision already; totals that cannot be read are not begun anew
+        return build_report(run.cycle_ms, stages, account, None, None, None, now_ms)
+    activity = _activity(run, last, now_ms)
+    return build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
+
+
+def _activity(run: CycleRun, last: CycleReport | None, now_ms: int) -> Activity | None:
     since_ms = last.activity_until_ms if last and last.activity_until_ms else run.cycle_ms
     try:
-        activity = parts.state.activity(since_ms, now_ms + 1)
+        return run.parts.state.activity(since_ms, now_ms + 1)
     except VenueError:
-        activity = None  # booked by the next report: its window starts where the last one ended
-    account = execution.account or _last_known_account(stages)
-    return build_report(
-        run.cycle_ms, stages, account, _performance(run, account, last), activity, last, now_ms
-    )
-
-
-def _last_report(run: CycleRun) -> CycleReport | None:
-    """An unreadable ledger ended the decision already; it must not keep the report from being written."""
-    try:
-        return run.parts.ledger.last_report(run.cycle_ms)
-    except StorageError:
-        return None
+        return None  # booked by the next report: its window starts where the last one ended
 
 
 def _performance(
@@ -283,6 +294,8 @@ def _performance(
         return last.performance if last else None
     before: AccountSnapshot | StageFailure = run.read(Stage.ACCOUNT_SNAPSHOTS)
     start = performance_at(before if isinstance(before, AccountSnapshot) else account, last, run.cycle_ms)
+    if start.opening_equity_usd <= 0:
+        return None  # nothing was deposited yet: the first cycle with money in it opens
     points = [(p.time_ms, float(p.account_value_usd)) for p in run.parts.ledger.equity()]
     return replace(
         start,
