@@ -41,7 +41,7 @@ def at(cycle: int) -> int:
     return FIRST_MS + cycle * STEP_MS
 
 
-def order(cloid: str = "0x01", **changes: Any) -> PlaceOrder:  # noqa: ANN401 (fields of the record)
+def order(cloid: str = "0x01", **changes: Any) -> PlaceOrder:
     plain = PlaceOrder("BTC", OrderPurpose.OPEN, True, D("0.5"), D("100.5"), False, cloid, "opens")
     return replace(plain, **changes)
 
@@ -57,14 +57,14 @@ def fill(cycle: int) -> Fill:
     )
 
 
-def report(cycle: int, value: str | None = "1000", **changes: Any) -> CycleReport:  # noqa: ANN401 (fields of the record)
+def report(cycle: int, value: str | None = "1000", **changes: Any) -> CycleReport:
     so_far = PerformanceSoFar(D("999.5"), 0.1, None, D(0), D(0), at(0), cycle + 1)
     account_value = None if value is None else D(value)
     plain = CycleReport(at(cycle), "applied", "applied", "fine", account_value, 1, 0, 800, at(cycle) + 10_000)
     return replace(plain, performance=so_far, **changes)
 
 
-def refused_report(cycle: int, **changes: Any) -> CycleReport:  # noqa: ANN401 (fields of the record)
+def refused_report(cycle: int, **changes: Any) -> CycleReport:
     return report(cycle, outcome="refused", reason="violations", detail="two rules", **changes)
 
 

@@ -25,7 +25,7 @@ def _frame(schema: Mapping[str, pl.DataType], rows: list[tuple[Any, ...]]) -> pl
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def report_data(**changes: Any) -> ReportData:  # noqa: ANN401 (fields of every type)
+def report_data(**changes: Any) -> ReportData:
     chance, times = random.Random(5), range(FROM, FROM + DAY_MS, CYCLE_MS)
     candles = random_candles(FROM, 288, seed=5)
     value, equity = 10_000.0, []

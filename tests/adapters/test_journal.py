@@ -39,7 +39,7 @@ _several = settings(
 )
 
 
-def journal(folder: Path, **options: Any) -> Journal:  # noqa: ANN401 (options of Journal)
+def journal(folder: Path, **options: Any) -> Journal:
     return Journal(folder / "deep" / "journal.ndjson", **options)
 
 

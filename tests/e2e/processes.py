@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,8 @@ def stop(started: "subprocess.Popen[bytes]") -> int:
         code = started.wait(timeout=60)
     except subprocess.TimeoutExpired:
         code = -signal.SIGKILL
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(started.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     started.wait(timeout=10)
     return code
 

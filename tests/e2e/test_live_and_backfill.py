@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,7 @@ def test_the_sensor_runs_two_consecutive_one_minute_cycles_and_the_venue_holds_p
 ) -> None:
     def two_in_a_row() -> bool:
         minutes = [int(key[-5:-3]) * 60 + int(key[-2:]) for key in system.finished_cycles()]
-        return any(
-            (later - earlier) % 1440 == 1 for earlier, later in zip(minutes, minutes[1:], strict=False)
-        )
+        return any((later - earlier) % 1440 == 1 for earlier, later in pairwise(minutes))
 
     wait_for(two_in_a_row, 300, "two consecutive cycles")
     info = Info(system.venue_url, skip_ws=True, timeout=10)

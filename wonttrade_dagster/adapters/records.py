@@ -39,11 +39,15 @@ class JournalledRecords(RecordSink):
         self._memory: dict[tuple[int, Stage], Record] = {}
         self.faults: list[str] = []
 
+    def refuse_stored(self, cycle_ms: int, stage: Stage) -> None:
+        """Raise ``StorageError`` for a stage that is stored already: asked before the stage does anything."""
+        if (cycle_ms, stage) in self._memory or self._stored(cycle_ms, stage):
+            raise StorageError(f"stage {stage} of this cycle is stored already: it is never overwritten")
+
     def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
         """Journal, then ledger; raises ``StorageError`` only for a stage that is stored already."""
         payload = encode(record, STAGE_RECORDS[stage])
-        if (cycle_ms, stage) in self._memory or self._stored(cycle_ms, stage):
-            raise StorageError(f"stage {stage} of this cycle is stored already: it is never overwritten")
+        self.refuse_stored(cycle_ms, stage)
         self._memory[cycle_ms, stage] = record
         if stage in JOURNALLED:
             self._attempt(lambda: self._journal.append(_KINDS[stage], cycle_ms, json.loads(payload)))

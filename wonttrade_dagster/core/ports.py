@@ -100,7 +100,10 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
-        """One completion under a strict JSON schema within ``deadline_ms`` (a duration). Raises ``ModelError``."""
+        """One completion under a strict JSON schema.
+
+        ``deadline_ms`` is how long it may take, retries included. Raises ``ModelError``.
+        """
 
 
 class Executor(ABC):

@@ -49,6 +49,7 @@ class LiveCycle:
             StorageError: the stage is stored already, or one that it reads is not.
         """
         self._begin(cycle_ms, requested_sha256)
+        self.records.refuse_stored(cycle_ms, stage)
         record = CycleRun(self.parts, cycle_ms, self.records).run(stage)
         self._tell(cycle_ms, stage, record)
         if isinstance(record, CycleReport):
