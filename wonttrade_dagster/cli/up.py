@@ -14,6 +14,8 @@ from types import FrameType
 from wonttrade_dagster.cli.home import prepare_home, sole_instance
 from wonttrade_dagster.cli.output import err
 from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
+from wonttrade_dagster.defs.compose import journal
+from wonttrade_dagster.defs.live_cycle import settings_change
 from wonttrade_dagster.settings import Settings, load_settings
 
 STOP_SECONDS = 20.0
@@ -30,6 +32,8 @@ def run_up(config: Path, port: int) -> int:
     url = f"http://127.0.0.1:{port}"
     with sole_instance(settings, url):
         process = start_dagster(settings, port, autostart=True)
+        if change := settings_change(journal(settings), settings.sha256):
+            err.print(f"wonttrade: {change}")
         err.print(f"wonttrade: {settings.runtime.mode.value} on {settings.hyperliquid.network}, UI at {url}")
         return _supervise(process)
 

@@ -240,6 +240,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         ledger=store,
         telemetry=telemetry(settings),
         lease=account_lease(settings),
+        journal=audit,
         settings_sha256=settings.sha256,
         max_start_delay_ms=rules.max_decision_age_ms,
     )

@@ -6,12 +6,13 @@ Does not belong here: Dagster, the order of the stages (``core.cycle``), constru
 
 from dataclasses import dataclass, field
 
+from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lease import AccountLease
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.adapters.records import JournalledRecords
 from wonttrade_dagster.adapters.telemetry import Category, Telemetry
 from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record
-from wonttrade_dagster.core.errors import ConfigurationError, UsageError
+from wonttrade_dagster.core.errors import ConfigurationError, StorageError, UsageError
 from wonttrade_dagster.core.model import (
     CycleReport,
     DecisionRecord,
@@ -35,6 +36,7 @@ class LiveCycle:
     ledger: DuckDBLedger
     telemetry: Telemetry
     lease: AccountLease
+    journal: Journal
     settings_sha256: str
     max_start_delay_ms: int
     begun: set[int] = field(default_factory=set)
@@ -67,6 +69,17 @@ class LiveCycle:
         self._wait_for(cycle_ms)
         self.lease.acquire()
         self.begun.add(cycle_ms)
+        self._note_settings(cycle_ms)
+
+    def _note_settings(self, cycle_ms: int) -> None:
+        """Write down under which settings cycles run, whenever that changes."""
+        try:
+            change = settings_change(self.journal, self.settings_sha256)
+            if change is not None:
+                self.journal.append("settings", cycle_ms, {"settings_sha256": self.settings_sha256})
+                self.telemetry.event("health", "settings", cycle_ms=cycle_ms, detail=change)
+        except StorageError as error:
+            self.telemetry.event("health", "storage_fault", cycle_ms=cycle_ms, detail=str(error))
 
     def _wait_for(self, cycle_ms: int) -> None:
         clock = self.parts.clock
@@ -99,6 +112,21 @@ class LiveCycle:
             self.telemetry.event("health", "read_copy", cycle_ms=report.cycle_ms, detail=stale_copy)
         execution: ExecutionReport = self.records.read(report.cycle_ms, Stage.EXECUTIONS)
         self.telemetry.cycle_finished(report, execution.unprotected_seconds)
+
+
+def settings_change(journal: Journal, sha256: str) -> str | None:
+    """What the journal's last settings and these have between them; None when they are the same.
+
+    Raises:
+        StorageError: the journal cannot be read.
+    """
+    before = journal.newest("settings")
+    if before is None:
+        return f"first start under settings {sha256[:12]}"
+    known = str(before.body.get("settings_sha256"))
+    if known == sha256:
+        return None
+    return f"the settings changed since the last cycle: {known[:12]} before, {sha256[:12]} now"
 
 
 def _facts(record: Record) -> tuple[Category, dict[str, object]]:

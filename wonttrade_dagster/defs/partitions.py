@@ -28,6 +28,8 @@ def cron_of(cycle_minutes: int) -> str:
     """
     if cycle_minutes < 60 and 60 % cycle_minutes == 0:
         return f"*/{cycle_minutes} * * * *"
+    if cycle_minutes == 1440:
+        return "0 0 * * *"
     hours, rest = divmod(cycle_minutes, 60)
     if rest == 0 and hours and 24 % hours == 0:
         return f"0 */{hours} * * *"

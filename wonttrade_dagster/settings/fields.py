@@ -65,9 +65,10 @@ def _as_path(value: str) -> str:
     return value
 
 
-def _divides_a_day(minutes: int) -> int:
-    if MINUTES_PER_DAY % minutes:
-        raise ValueError("does not divide a day")
+def _is_a_cadence(minutes: int) -> int:
+    # What a cron schedule can say evenly: a divisor of the hour, or whole hours that divide a day.
+    if MINUTES_PER_DAY % minutes or (60 % minutes and minutes % 60):
+        raise ValueError("divides neither an hour nor a day in whole hours")
     return minutes
 
 
@@ -131,8 +132,8 @@ Mode = Annotated[RuntimeMode, Field(strict=False), Expected("LIVE, TESTNET or BA
 CycleMinutes = Annotated[
     int,
     Field(ge=1, le=MINUTES_PER_DAY),
-    AfterValidator(_divides_a_day),
-    Expected("whole minutes from 1 to 1440 that divide a day, e.g. 1, 3, 5, 15, 60"),
+    AfterValidator(_is_a_cadence),
+    Expected("minutes that divide an hour, or whole hours that divide a day, e.g. 1, 3, 5, 15, 60, 240"),
 ]
 Switch = Annotated[bool, Expected("true or false")]
 RelativePath = Annotated[

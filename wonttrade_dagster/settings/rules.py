@@ -100,6 +100,13 @@ def _times_fit_into_a_cycle(draft: Draft) -> Iterator[str]:
         )
 
 
+def _the_lead_is_possible(draft: Draft) -> Iterator[str]:
+    """Below 5 s a tick of the sensor can miss it; a run waits at most 90 s for its cycle."""
+    seconds = draft.value("resilience.start_lead_seconds")
+    if seconds is not None and not 5 <= seconds <= 80:
+        yield f"resilience.start_lead_seconds: found {seconds:g}, expected 5 to 80 seconds"
+
+
 def _the_model_may_use_its_deadline(draft: Draft) -> Iterator[str]:
     deadline = draft.value("llm.deadline_seconds")
     for path in ("runtime.max_cycle_seconds", "execution.max_decision_age_seconds"):
@@ -133,6 +140,7 @@ RULES: tuple[Callable[[Draft], Iterator[str]], ...] = (
     _azure_has_its_table,
     _provider_has_its_key,
     _times_fit_into_a_cycle,
+    _the_lead_is_possible,
     _the_model_may_use_its_deadline,
     _windows_are_in_order,
     _telemetry_files_are_different,
