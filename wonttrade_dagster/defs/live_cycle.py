@@ -72,11 +72,11 @@ class LiveCycle:
         self._note_settings(cycle_ms)
 
     def _note_settings(self, cycle_ms: int) -> None:
-        """Write down under which settings cycles run, whenever that changes."""
+        """Write down under which settings this cycle runs, and say so when they changed."""
         try:
             change = settings_change(self.journal, self.settings_sha256)
+            self.journal.append("begun", cycle_ms, {"settings_sha256": self.settings_sha256})
             if change is not None:
-                self.journal.append("settings", cycle_ms, {"settings_sha256": self.settings_sha256})
                 self.telemetry.event("health", "settings", cycle_ms=cycle_ms, detail=change)
         except StorageError as error:
             self.telemetry.event("health", "storage_fault", cycle_ms=cycle_ms, detail=str(error))
@@ -120,7 +120,7 @@ def settings_change(journal: Journal, sha256: str) -> str | None:
     Raises:
         StorageError: the journal cannot be read.
     """
-    before = journal.newest("settings")
+    before = next(journal.newest("begun"), None)
     if before is None:
         return f"first start under settings {sha256[:12]}"
     known = str(before.body.get("settings_sha256"))
