@@ -59,6 +59,8 @@ class Stub:
         self.headers: list[dict[str, str]] = []
         self.answer: Callable[[dict[str, Any]], tuple[int, str] | None] = lambda _: (200, "{}")
         self.drip_seconds = 0.0
+        self.missing_bytes = 0
+        self.extra_headers: dict[str, str] = {}
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -86,7 +88,10 @@ class Stub:
     def write(self, handler: BaseHTTPRequestHandler, status: int, text: str) -> None:
         data = text.encode()
         handler.send_response(status)
-        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header("Content-Length", str(len(data) + self.missing_bytes))
+        for name, value in self.extra_headers.items():
+            handler.send_header(name, value)
+        handler.close_connection = self.missing_bytes > 0
         if status in {301, 307}:
             handler.send_header("Location", "http://127.0.0.1:1/")
         handler.end_headers()
@@ -299,6 +304,27 @@ def test_a_server_that_never_answers_does_not_outlive_the_time_limit(stub: Stub)
         connection(stub.url, timeout=0.2).assets()
 
 
+def test_an_answer_that_breaks_off_in_its_middle_is_a_named_error(stub: Stub) -> None:
+    scripted(stub)
+    stub.missing_bytes = 50
+    with pytest.raises(VenueUnavailableError, match="could not be asked for meta"):
+        connection(stub.url).assets()
+
+
+def test_an_answer_that_cannot_be_unpacked_is_a_named_error(stub: Stub) -> None:
+    scripted(stub)
+    stub.extra_headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(VenueUnavailableError, match="could not be asked for meta"):
+        connection(stub.url).assets()
+
+
+def test_an_answer_that_falls_silent_in_its_middle_is_a_named_error(stub: Stub) -> None:
+    scripted(stub)
+    stub.drip_seconds = 0.6
+    with pytest.raises(VenueUnavailableError, match="ReadTimeout"):
+        connection(stub.url, timeout=0.2).assets()
+
+
 def test_a_symbol_that_is_missing_or_delisted_is_named_with_the_remedy(stub: Stub) -> None:
     universe = [META["universe"][0], META["universe"][0] | {"name": "OLD", "isDelisted": True}]
     contexts = [{"markPx": "1.0"}] * 2
@@ -349,6 +375,14 @@ def test_a_write_that_the_venue_refused_is_an_error_and_not_looked_up(stub: Stub
     scripted(stub, order=refusal)
     assert venue(stub).place(ORDER).status is ActionStatus.ERROR
     assert stub.types() == ["meta", "order"]
+
+
+def test_a_write_whose_answer_breaks_off_in_its_middle_is_an_unknown_outcome(stub: Stub) -> None:
+    scripted(stub)
+    made = connection(stub.url)
+    stub.missing_bytes = 50
+    with pytest.raises(UnknownOutcomeError):
+        travel_once("an order", made.info.meta)
 
 
 def test_a_write_that_found_no_server_did_nothing(stub: Stub) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer in use (5,000 candles) has about 1 MB."""
@@ -34,18 +35,26 @@ class BoundedSession(requests.Session):
 
         Raises:
             requests.ReadTimeout: the body was not complete in time.
-            requests.RequestException: it was larger than anything the venue sends.
+            requests.RequestException: it was cut off, broken, or larger than anything the venue sends.
         """
         deadline = monotonic() + self._seconds
         response = super().send(request, **{**kwargs, "stream": True})
+        try:
+            response.raw = BytesIO(self._body(response, deadline))
+        except ReadTimeoutError as error:  # below requests, which would have translated these two
+            raise requests.ReadTimeout(error) from error
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from error
+        return response
+
+    def _body(self, response: requests.Response, deadline: float) -> bytes:
         body = bytearray()
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             body += chunk
             if monotonic() > deadline or len(body) > MAX_BODY_BYTES:
                 response.close()
                 raise self._refusal(len(body))
-        response.raw = BytesIO(body)
-        return response
+        return bytes(body)
 
     def _refusal(self, size: int) -> requests.RequestException:
         if size > MAX_BODY_BYTES:
