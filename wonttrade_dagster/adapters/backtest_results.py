@@ -138,6 +138,11 @@ class BacktestFrames:
     protection: pl.DataFrame
 
 
+def backtest_folder(data_dir: Path, backtest_id: str) -> Path:
+    """Everything one backtest writes."""
+    return data_dir / "backtests" / backtest_id
+
+
 def open_results(folder: Path, *, sync_every: int, secrets: tuple[str, ...]) -> BacktestResults:
     """A fresh results file in ``folder``.
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME
+from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
 from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.cli.graphql import DagsterError, DagsterGraphQL
 from wonttrade_dagster.cli.home import running_instance
@@ -137,7 +137,7 @@ def _through_dagster(launch: Launch, url: str) -> str:
 @contextmanager
 def _following(launch: Launch, backtest_id: str) -> Iterator[None]:
     """A progress bar that counts the lines of the results file, wherever the run is."""
-    results = backtest_folder(launch.settings, backtest_id) / RESULTS_NAME
+    results = backtest_folder(launch.settings.data_dir, backtest_id) / RESULTS_NAME
     done = threading.Event()
     with progress() as bar:
         task = bar.add_task(f"backtest {backtest_id}", total=launch.cycles)
@@ -173,18 +173,13 @@ def _line_counter(path: Path) -> Callable[[], int]:
     return count
 
 
-def backtest_folder(settings: Settings, backtest_id: str) -> Path:
-    """Everything one backtest wrote."""
-    return settings.data_dir / "backtests" / backtest_id
-
-
 def read_summary(settings: Settings, backtest_id: str) -> Mapping[str, Any]:
     """The summary of a finished backtest.
 
     Raises:
         UsageError: there is no such backtest, or it is not finished.
     """
-    path = backtest_folder(settings, backtest_id) / SUMMARY_NAME
+    path = backtest_folder(settings.data_dir, backtest_id) / SUMMARY_NAME
     if not path.is_file():
         known = sorted(p.parent.name for p in path.parent.parent.glob(f"*/{SUMMARY_NAME}"))
         raise UsageError(
@@ -197,7 +192,7 @@ def read_summary(settings: Settings, backtest_id: str) -> Mapping[str, Any]:
 def show_summary(settings: Settings, backtest_id: str, *, as_json: bool) -> None:
     """Print the summary and where the report is."""
     summary = read_summary(settings, backtest_id)
-    report = backtest_folder(settings, backtest_id) / REPORT_NAME
+    report = backtest_folder(settings.data_dir, backtest_id) / REPORT_NAME
     if as_json:
         print_json({"backtest_id": backtest_id, "report": str(report), "summary": summary})
         return

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from wonttrade_dagster.adapters.backtest_results import backtest_folder
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.cli.backtest import (
     REPORT_NAME,
     BacktestRequest,
-    backtest_folder,
     check_request,
     in_foreground,
     read_summary,
@@ -160,7 +160,7 @@ def _show(settings: Settings, status: Any, started: float) -> Shown:  # noqa: AN
         account=venue(settings, SystemClock()).account(),
         backtest_id=backtest_id,
         summary=read_summary(settings, backtest_id),
-        report=backtest_folder(settings, backtest_id) / REPORT_NAME,
+        report=backtest_folder(settings.data_dir, backtest_id) / REPORT_NAME,
         seconds=time.monotonic() - started,
     )
 

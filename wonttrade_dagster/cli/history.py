@@ -12,6 +12,7 @@ from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_files import FileImport, import_files
 from wonttrade_dagster.cli.home import prepare_home
 from wonttrade_dagster.cli.output import print_json, print_table, progress
+from wonttrade_dagster.defs.compose import market_history
 from wonttrade_dagster.settings import Settings, load_settings
 
 
@@ -23,7 +24,7 @@ def run_import(config: Path, files: Sequence[Path], *, replace: bool, as_json: b
         StorageError: the history's file is locked or the disk is full.
     """
     settings = load_settings(config)
-    done = import_with_progress(market_history_of(settings), files, replace=replace)
+    done = import_with_progress(market_history(settings), files, replace=replace)
     _tell_dagster(settings, done)
     if as_json:
         print_json([_facts(item) for item in done])
@@ -34,11 +35,6 @@ def run_import(config: Path, files: Sequence[Path], *, replace: bool, as_json: b
     if changed := sum(item.counts.changed for item in done):
         verb = "were overwritten" if replace else "were left as they are: --replace overwrites them"
         print_table("differences", ("rows", "what happened"), [(changed, verb)])
-
-
-def market_history_of(settings: Settings) -> MarketHistory:
-    """The history of these settings."""
-    return MarketHistory(settings.data_dir / "market.duckdb")
 
 
 def import_with_progress(

@@ -12,7 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wonttrade_dagster.adapters.backtest_results import SUMMARY_NAME, BacktestResults, open_results
+from wonttrade_dagster.adapters.backtest_results import (
+    SUMMARY_NAME,
+    BacktestResults,
+    backtest_folder,
+    open_results,
+)
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
@@ -54,11 +59,6 @@ class BacktestSpec:
     def cycles(self) -> int:
         """Decision times in the range."""
         return len(decision_times(self.from_ms, self.to_ms, self.cycle_minutes))
-
-
-def backtest_folder(settings: Settings, backtest_id: str) -> Path:
-    """Everything one backtest writes."""
-    return settings.data_dir / "backtests" / backtest_id
 
 
 def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: int) -> BacktestReplayProvider:
@@ -115,7 +115,7 @@ def run_backtest_range(
         MoneyIdentityError: the simulated accounts do not add up.
     """
     replay = replay_of(settings, history, spec.from_ms, spec.to_ms)
-    folder = backtest_folder(settings, spec.backtest_id)
+    folder = backtest_folder(settings.data_dir, spec.backtest_id)
     results = open_results(folder, sync_every=settings.backtest.sync_every, secrets=settings.secret_values())
     ledger, clock, audit = MemoryLedger(), FixedClock(spec.from_ms), MemoryAudit()
     executor = executors.for_backtest(settings, audit, clock, replay)

@@ -12,7 +12,7 @@ from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.adapters.records import JournalledRecords
 from wonttrade_dagster.adapters.telemetry import Category, Telemetry
 from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record
-from wonttrade_dagster.core.errors import ConfigurationError, StorageError, UsageError
+from wonttrade_dagster.core.errors import ConfigurationError, LeaseError, StorageError, UsageError
 from wonttrade_dagster.core.model import (
     CycleReport,
     DecisionRecord,
@@ -25,6 +25,9 @@ from wonttrade_dagster.core.model import (
 
 MAX_WAIT_MS = 90_000
 """A run that is asked for earlier than this before its cycle is a mistake, not a lead."""
+
+LEASE_PATIENCE_MS = 8_000
+"""A run past its limit is found by the next poll of Dagster's run monitoring, 5 s apart."""
 
 
 @dataclass(slots=True)
@@ -67,9 +70,21 @@ class LiveCycle:
                 f"finds {self.settings_sha256[:12]}; reload the code location (or restart wonttrade up)"
             )
         self._wait_for(cycle_ms)
-        self.lease.acquire()
+        self._take_lease()
         self.begun.add(cycle_ms)
         self._note_settings(cycle_ms)
+
+    def _take_lease(self) -> None:
+        """The cycle before may be about to end, or to be ended; past the patience this one gives up."""
+        clock = self.parts.clock
+        until_ms = clock.now_ms() + LEASE_PATIENCE_MS
+        while True:
+            try:
+                return self.lease.acquire()
+            except LeaseError:
+                if clock.now_ms() >= until_ms:
+                    raise
+                clock.sleep(0.25)
 
     def _note_settings(self, cycle_ms: int) -> None:
         """Write down under which settings this cycle runs, and say so when they changed."""
