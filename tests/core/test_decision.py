@@ -299,6 +299,8 @@ BROKEN_RULES: list[tuple[str, list[str]]] = [
     (first(stop=0), ["price_not_positive"]),
     (first(stop=-95_000), ["price_not_positive"]),
     (first(take=-1), ["price_not_positive"]),
+    (first(stop=1e-9), ["price_not_positive"]),  # above 0, but the nearest tick is 0
+    (first(size=-0.5, stop=110_000, take=0.04), ["price_not_positive"]),
     (first(stop=100_000), ["stop_loss_wrong_side"]),
     (first(stop=100_001), ["stop_loss_wrong_side"]),
     (first(stop=99_999.6), ["stop_loss_wrong_side"]),

@@ -242,6 +242,13 @@ def test_a_remainder_below_the_minimum_value_goes_with_the_close() -> None:
     assert story(made)[0] == "close sell 0.1"
 
 
+def test_a_holding_worth_less_than_the_minimum_is_kept_where_the_target_keeps_it() -> None:
+    venue = PaperVenue()
+    venue.hold("BTC", "0.0001")
+    made = plan(venue, decision(target("BTC", "0.0001", "76000", "90000")))
+    assert story(made) == ["stop_loss sell 0.0001", "take_profit sell 0.0001"]
+
+
 def test_a_margin_sets_the_leverage_before_the_entry_rounded_up() -> None:
     made = plan(PaperVenue(), decision(target("BTC", "0.1", "76000", "90000", margin="3000")))
     assert story(made)[:2] == ["leverage 3", "open buy 0.1"]

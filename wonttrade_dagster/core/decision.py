@@ -135,7 +135,8 @@ def _by_symbol(
 def _price_on_grid(px: Decimal | None, size_decimals: int) -> Decimal | None:
     if px is None or px <= 0:
         return None
-    return round_price(px, size_decimals, PriceRounding.NEAREST)
+    # Less than half a tick is no price either: the nearest one would be 0.
+    return round_price(px, size_decimals, PriceRounding.NEAREST) or None
 
 
 def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
@@ -199,7 +200,7 @@ def _judge_protection(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs)
         if getattr(entry.target, name) is None:
             yield Violation(f"missing_{name}", path, f"{entry.target.symbol} is not flat and has no {name}")
         elif px is None:
-            yield Violation("price_not_positive", path, f"{name} must be above 0")
+            yield Violation("price_not_positive", path, f"{name} must be above 0 on the venue's price grid")
         elif (px - gridded.market.reference_px) * toward * gridded.side <= 0:
             yield Violation(f"{name}_wrong_side", path, _wrong_side(name, px, gridded))
     yield from _judge_liquidation(entry, gridded, inputs.account)

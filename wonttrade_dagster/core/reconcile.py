@@ -205,7 +205,7 @@ class PositionReconciler:
         goal = floor_size(target.target_size, scene.desk.asset.size_decimals)
         if scene.held == 0 or scene.held * goal < 0:
             self._enter_from_flat(scene, target, goal, draft)
-        elif goal == 0 or is_below_minimum(goal, _known(scene)):
+        elif goal == 0 or (goal != scene.held and is_below_minimum(goal, _known(scene))):
             self._close(scene, _close_reason(goal), draft)
         else:
             self._resize(scene, target, prior, goal, draft)
