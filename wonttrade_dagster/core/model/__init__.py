@@ -1,0 +1,106 @@
+"""The data contracts of a cycle: frozen records that every part reads and writes.
+
+Belongs here: records, their enums, and properties that are a plain reading of their fields.
+Does not belong here: judgement, arithmetic of money, (de)serialisation (see ``core.codec``), I/O.
+
+Units are in the names: ``_usd`` US dollars, ``_base`` base units of the coin, ``_px`` USD per base
+unit, ``_ms`` milliseconds (of UTC epoch for a time, plain for a duration), ``_bps`` 1e-4,
+``_fraction`` 1 = 100 %. What goes over the venue's boundary is ``Decimal``; statistics are ``float``.
+Sizes are signed everywhere: positive long, negative short.
+"""
+
+from wonttrade_dagster.core.model.account import (
+    AccountSnapshot,
+    Fill,
+    Leg,
+    OpenOrder,
+    PerformanceSoFar,
+    Position,
+)
+from wonttrade_dagster.core.model.basics import RuntimeMode, Stage, StageFailure
+from wonttrade_dagster.core.model.decision import (
+    Decision,
+    DecisionRecord,
+    ModelReply,
+    PriorDecision,
+    PriorPlan,
+    Prompt,
+    Refusal,
+    TargetPosition,
+    TokenUsage,
+    Violation,
+)
+from wonttrade_dagster.core.model.execution import (
+    ActionResult,
+    ActionStatus,
+    CycleReport,
+    ExecutionReport,
+    LlmContext,
+)
+from wonttrade_dagster.core.model.market import (
+    CANDLE_SCHEMA,
+    AssetSpec,
+    CandleSeries,
+    Frame,
+    IndicatorSnapshot,
+    MarginTier,
+    MarketSnapshot,
+    SymbolIndicators,
+    SymbolMarket,
+)
+from wonttrade_dagster.core.model.plan import (
+    Action,
+    CancelOrder,
+    ExecutionPlan,
+    OrderPurpose,
+    PlaceOrder,
+    SetLeverage,
+    SkippedDelta,
+)
+from wonttrade_dagster.core.model.rules import EquityPoint, ExecutionRules, RiskLimits
+
+__all__ = [
+    "CANDLE_SCHEMA",
+    "AccountSnapshot",
+    "Action",
+    "ActionResult",
+    "ActionStatus",
+    "AssetSpec",
+    "CancelOrder",
+    "CandleSeries",
+    "CycleReport",
+    "Decision",
+    "DecisionRecord",
+    "EquityPoint",
+    "ExecutionPlan",
+    "ExecutionReport",
+    "ExecutionRules",
+    "Fill",
+    "Frame",
+    "IndicatorSnapshot",
+    "Leg",
+    "LlmContext",
+    "MarginTier",
+    "MarketSnapshot",
+    "ModelReply",
+    "OpenOrder",
+    "OrderPurpose",
+    "PerformanceSoFar",
+    "PlaceOrder",
+    "Position",
+    "PriorDecision",
+    "PriorPlan",
+    "Prompt",
+    "Refusal",
+    "RiskLimits",
+    "RuntimeMode",
+    "SetLeverage",
+    "SkippedDelta",
+    "Stage",
+    "StageFailure",
+    "SymbolIndicators",
+    "SymbolMarket",
+    "TargetPosition",
+    "TokenUsage",
+    "Violation",
+]

@@ -1,0 +1,114 @@
+"""The account: positions, orders, and how it did so far.
+
+Belongs here: records and plain readings of their fields; units are in the names, see ``core.model``.
+Does not belong here: judgement, arithmetic of money, (de)serialisation.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Leg(StrEnum):
+    """The two protection orders of a position."""
+
+    STOP_LOSS = "stop_loss"
+    TAKE_PROFIT = "take_profit"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One open position, as the venue reports it. ``size_base`` is signed and never 0."""
+
+    symbol: str
+    size_base: Decimal
+    entry_px: Decimal
+    leverage: int
+    is_cross: bool
+    unrealized_pnl_usd: Decimal
+    margin_used_usd: Decimal
+    liquidation_px: Decimal | None
+    funding_since_open_usd: Decimal = Decimal(0)
+    """Positive when the holder has paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """One order that rests or waits on the venue. ``size_base`` is unsigned, what is still open."""
+
+    symbol: str
+    oid: int
+    cloid: str | None
+    is_buy: bool
+    size_base: Decimal
+    limit_px: Decimal
+    reduce_only: bool
+    placed_at_ms: int
+    trigger_px: Decimal | None = None
+    leg: Leg | None = None
+    """Set for trigger orders: which protection leg its type and side make it."""
+    is_whole_position: bool = False
+    """``isPositionTpsl`` with size 0: follows the position's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSnapshot:
+    """The account as the venue showed it at ``taken_at_ms``: the truth of a cycle."""
+
+    taken_at_ms: int
+    account_value_usd: Decimal
+    free_margin_usd: Decimal
+    margin_used_usd: Decimal
+    positions: tuple[Position, ...]
+    open_orders: tuple[OpenOrder, ...]
+    marks: tuple[tuple[str, Decimal], ...] = ()
+    """Mark price per tracked symbol read together with the account, where the venue has one."""
+
+    def position(self, symbol: str) -> Position | None:
+        """The open position in ``symbol``, or None when flat."""
+        return next((p for p in self.positions if p.symbol == symbol), None)
+
+    def size_base(self, symbol: str) -> Decimal:
+        """Signed size held, 0 when flat."""
+        position = self.position(symbol)
+        return position.size_base if position else Decimal(0)
+
+    def mark_px(self, symbol: str) -> Decimal | None:
+        """Mark read with the account, or None."""
+        return next((px for name, px in self.marks if name == symbol), None)
+
+    def protection(self, symbol: str) -> tuple[OpenOrder, ...]:
+        """Trigger orders standing for ``symbol``, ours or not."""
+        return tuple(o for o in self.open_orders if o.symbol == symbol and o.leg is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceSoFar:
+    """How the account did since its opening equity was written; all from account value and fills.
+
+    ``sharpe`` is annualised from equity sampled once a cycle, None below two returns or zero variance.
+    """
+
+    opening_equity_usd: Decimal
+    return_fraction: float
+    sharpe: float | None
+    fees_usd: Decimal
+    funding_usd: Decimal
+    started_at_ms: int
+    invocations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution. ``size_base`` signed by direction; ``closed_pnl_usd`` excludes the fee."""
+
+    symbol: str
+    time_ms: int
+    px: Decimal
+    size_base: Decimal
+    fee_usd: Decimal
+    closed_pnl_usd: Decimal
+    oid: int
+    tid: int
+    direction: str
+    cloid: str | None = None

@@ -1,0 +1,153 @@
+"""The market: assets, candles, snapshots and indicators.
+
+Belongs here: records and plain readings of their fields; units are in the names, see ``core.model``.
+Does not belong here: judgement, arithmetic of money, (de)serialisation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+
+import polars as pl
+
+from wonttrade_dagster.core.codec import FrameCodec
+
+Frame = Annotated[pl.DataFrame, FrameCodec]
+
+CANDLE_SCHEMA: Mapping[str, pl.DataType] = {
+    "open_time_ms": pl.Int64(),
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MarginTier:
+    """From ``lower_bound_usd`` of notional on, at most ``max_leverage``."""
+
+    lower_bound_usd: Decimal
+    max_leverage: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssetSpec:
+    """What the venue's ``meta`` says of one perpetual.
+
+    ``asset_id`` is the index in ``meta.universe`` and differs between networks: never hard-code it.
+    ``margin_tiers`` ascend by bound; the first bound is 0.
+    """
+
+    symbol: str
+    asset_id: int
+    size_decimals: int
+    max_leverage: int
+    margin_tiers: tuple[MarginTier, ...]
+    is_delisted: bool = False
+    only_isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CandleSeries:
+    """Closed candles of one symbol and interval, oldest first.
+
+    Attributes:
+        symbol: the coin.
+        interval: the venue's name of the interval, e.g. ``5m``, ``4h``.
+        frame: ``CANDLE_SCHEMA``; ascending unique ``open_time_ms``; no null, no NaN.
+    """
+
+    symbol: str
+    interval: str
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolMarket:
+    """Everything known of one symbol at the cycle time.
+
+    What a source does not have (a backtest knows no mark, oracle or open interest) is None, is
+    printed as absent, and is never invented. ``reference_px`` is what judgement and plan compare with.
+    """
+
+    asset: AssetSpec
+    mid_px: Decimal | None
+    mark_px: Decimal | None
+    oracle_px: Decimal | None
+    funding_rate_hourly: float | None
+    open_interest_base: float | None
+    day_volume_usd: float | None
+    intraday: CandleSeries
+    long_term: CandleSeries
+
+    @property
+    def symbol(self) -> str:
+        """The coin, e.g. ``BTC``."""
+        return self.asset.symbol
+
+    @property
+    def last_close_px(self) -> Decimal:
+        """Close of the last closed intraday candle, in its shortest decimal form."""
+        return Decimal(repr(float(self.intraday.frame["close"][-1])))
+
+    @property
+    def reference_px(self) -> Decimal:
+        """Mark if known, else mid, else the last close."""
+        return self.mark_px or self.mid_px or self.last_close_px
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketSnapshot:
+    """What was known at ``cycle_ms``: no candle in it closed after that.
+
+    Attributes:
+        cycle_ms: the decision time.
+        taken_at_ms: when the last piece arrived.
+        source: ``rest``, ``stream`` or ``history``.
+        markets: one per tracked symbol, in the configured order.
+        spread_ms: time between the first and the last piece.
+    """
+
+    cycle_ms: int
+    taken_at_ms: int
+    source: str
+    markets: tuple[SymbolMarket, ...]
+    spread_ms: int = 0
+
+    def market(self, symbol: str) -> SymbolMarket:
+        """The market of ``symbol``; raises ``KeyError`` for one that is not tracked."""
+        for market in self.markets:
+            if market.symbol == symbol:
+                return market
+        raise KeyError(symbol)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolIndicators:
+    """The last points of both windows with indicator columns appended, oldest first.
+
+    Columns beside ``CANDLE_SCHEMA``: ``ema_20, ema_50, macd, macd_signal, macd_histogram, rsi_7,
+    rsi_14, atr_3, atr_14, volume_mean_20``. Null before an indicator's first value (TA-Lib's warm-up).
+    """
+
+    symbol: str
+    intraday: Frame
+    long_term: Frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndicatorSnapshot:
+    """Indicators of every tracked symbol at the cycle time, in the configured order."""
+
+    cycle_ms: int
+    symbols: tuple[SymbolIndicators, ...]
+
+    def of(self, symbol: str) -> SymbolIndicators:
+        """The indicators of ``symbol``; raises ``KeyError`` for one that is not tracked."""
+        for indicators in self.symbols:
+            if indicators.symbol == symbol:
+                return indicators
+        raise KeyError(symbol)

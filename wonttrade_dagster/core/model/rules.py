@@ -1,0 +1,39 @@
+"""Rules that bind a decision and its orders, and points of the equity curve.
+
+Belongs here: records and plain readings of their fields; units are in the names, see ``core.model``.
+Does not belong here: judgement, arithmetic of money, (de)serialisation.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class RiskLimits:
+    """Limits from the configuration. A decision beyond them is refused whole, never clipped."""
+
+    max_position_usd: Decimal
+    max_gross_exposure_usd: Decimal
+    max_leverage: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRules:
+    """How orders are priced and when they are allowed; see ``docs/configuration.md``."""
+
+    slippage_bps: Decimal
+    min_stop_move_bps: Decimal
+    max_decision_age_ms: int
+    crossed_stop: Literal["close", "alert"]
+    taker_fee_bps: Decimal
+    cloid_tag: str
+    """First 8 hex digits of every client order id of this account."""
+
+
+@dataclass(frozen=True, slots=True)
+class EquityPoint:
+    """Account value at a time; the one source of return, Sharpe and drawdown."""
+
+    time_ms: int
+    account_value_usd: Decimal
