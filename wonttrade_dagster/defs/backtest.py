@@ -8,12 +8,13 @@ assets carry ``BackfillPolicy.single_run()`` and the stages are keys of one subs
 a backfill of the UI names every key of a family separately.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.defs.backtest_run import BacktestOutcome, BacktestSpec, replay_of, run_backtest_range
@@ -35,6 +36,9 @@ FAMILY_TAG = "wonttrade/family"
 
 FED = (Stage.MARKET_SNAPSHOTS, Stage.INDICATORS)
 """Vectorised over the whole range before the loop."""
+
+FED_BY = ("candles", "funding_rates")
+"""The assets of the history family that a replay reads."""
 
 LOOPED = tuple(stage for stage in Stage if stage not in FED)
 
@@ -60,7 +64,11 @@ def backtest_id_of(run: dg.DagsterRun) -> str:
 
 def backtest_assets(days: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     """Market and indicators of the range, and the loop over its cycles."""
-    return [_market_asset(days), _indicators_asset(days), _cycles_asset(days)]
+    return [
+        _fed_asset(Stage.MARKET_SNAPSHOTS, days, _bars),
+        _fed_asset(Stage.INDICATORS, days, _first_indicators),
+        _cycles_asset(days),
+    ]
 
 
 def backtest_job() -> "AssetJob":
@@ -79,20 +87,27 @@ def _range_ms(context: dg.AssetExecutionContext) -> tuple[int, int]:
     return int(window.start.timestamp()) * 1000, int(window.end.timestamp()) * 1000
 
 
-def _market_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+Vectorised = Callable[[BacktestReplayProvider, int, int], Metadata]
+
+
+def _fed_asset(
+    stage: Stage, days: dg.PartitionsDefinition[str], describe_range: Vectorised
+) -> dg.AssetsDefinition:
+    """A stage computed over the whole range at once, before the loop."""
+    deps = upstream_keys(FAMILY, stage) or [dg.AssetKey(["history", name]) for name in FED_BY]
+
     @dg.asset(
-        key=stage_key(FAMILY, Stage.MARKET_SNAPSHOTS),
-        deps=[dg.AssetKey(["history", "candles"]), dg.AssetKey(["history", "funding_rates"])],
+        key=stage_key(FAMILY, stage),
+        deps=deps,
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        description="Stored candles and funding of the range, complete and as-of; "
-        + STAGE_TEXTS[Stage.MARKET_SNAPSHOTS].description,
+        description=f"One vectorised pass over the range. {STAGE_TEXTS[stage].description}",
         kinds={"duckdb", "polars"},
         owners=list(OWNERS),
         group_name=FAMILY,
         tags={FAMILY_TAG: FAMILY},
     )
-    def market_snapshots(
+    def fed_asset(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         history: dg.ResourceParam[MarketHistory],
@@ -100,42 +115,27 @@ def _market_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         from_ms, to_ms = _range_ms(context)
         try:
             replay = replay_of(settings, history, from_ms, to_ms)
+            return dg.MaterializeResult(metadata=describe_range(replay, from_ms, to_ms))
         except WontTradeError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        rows = [
-            (symbol, replay.bars(symbol, from_ms, to_ms).height, interval)
-            for symbol, interval in replay.bar_intervals.items()
-        ]
-        return dg.MaterializeResult(metadata={"bars": table(("symbol", "bars", "interval"), rows)})
 
-    return market_snapshots
+    return fed_asset
 
 
-def _indicators_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=stage_key(FAMILY, Stage.INDICATORS),
-        deps=upstream_keys(FAMILY, Stage.INDICATORS),
-        partitions_def=days,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description="One vectorised pass over the range; " + STAGE_TEXTS[Stage.INDICATORS].description,
-        kinds={"polars"},
-        owners=list(OWNERS),
-        group_name=FAMILY,
-        tags={FAMILY_TAG: FAMILY},
-    )
-    def indicators(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        history: dg.ResourceParam[MarketHistory],
-    ) -> dg.MaterializeResult[None]:
-        from_ms, to_ms = _range_ms(context)
-        try:
-            snapshot = replay_of(settings, history, from_ms, to_ms).indicators(from_ms)
-        except WontTradeError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
-        return dg.MaterializeResult(metadata=describe(snapshot))
+def _bars(replay: BacktestReplayProvider, from_ms: int, to_ms: int) -> Metadata:
+    rows = [
+        (symbol, replay.bars(symbol, from_ms, to_ms).height, interval)
+        for symbol, interval in replay.bar_intervals.items()
+    ]
+    return {
+        "bars": table(("symbol", "bars", "interval"), rows),
+        "first": describe(replay.snapshot(from_ms))["markets"],
+    }
 
-    return indicators
+
+def _first_indicators(replay: BacktestReplayProvider, from_ms: int, to_ms: int) -> Metadata:
+    del to_ms
+    return describe(replay.indicators(from_ms))
 
 
 def _cycles_asset(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
