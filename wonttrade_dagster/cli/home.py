@@ -49,6 +49,16 @@ nux:
 """
 
 
+WORKSPACE_NAME = "workspace.yaml"
+
+WORKSPACE_YAML = """\
+load_from:
+  - python_module:
+      module_name: wonttrade_dagster.definitions
+      location_name: wonttrade
+"""
+
+
 def instance_yaml(home: Path | str, max_backtests: int) -> str:
     """The ``dagster.yaml`` of a home."""
     return INSTANCE_YAML.format(home=home, max_backtests=max_backtests)
@@ -58,11 +68,14 @@ def prepare_home(settings: Settings) -> Path:
     """Create the Dagster home of these settings and return it."""
     home = settings.data_dir / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    content = instance_yaml(home, settings.backtest.max_concurrent_runs)
-    target = home / "dagster.yaml"
-    if not target.exists() or target.read_text(encoding="utf-8") != content:
-        target.write_text(content, encoding="utf-8")
+    _write_if_changed(home / "dagster.yaml", instance_yaml(home, settings.backtest.max_concurrent_runs))
+    _write_if_changed(home / WORKSPACE_NAME, WORKSPACE_YAML)
     return home
+
+
+def _write_if_changed(path: Path, content: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != content:
+        path.write_text(content, encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from wonttrade_dagster.cli.home import prepare_home, sole_instance
+from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home, sole_instance
 from wonttrade_dagster.cli.output import err
 from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
 from wonttrade_dagster.defs.compose import journal
@@ -40,13 +40,14 @@ def run_up(config: Path, port: int) -> int:
 
 def start_dagster(settings: Settings, port: int, *, autostart: bool) -> "subprocess.Popen[bytes]":
     """``dagster dev`` in a process group of its own, with SIGINT working again."""
+    home = prepare_home(settings)
     environment = os.environ | {
-        "DAGSTER_HOME": str(prepare_home(settings)),
+        "DAGSTER_HOME": str(home),
         CONFIG_VARIABLE: str(settings.path),
     }
     if autostart:
         environment[AUTOSTART_VARIABLE] = "1"
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "wonttrade_dagster.definitions"]
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(home / WORKSPACE_NAME)]
     return subprocess.Popen(  # noqa: S603 (own interpreter, fixed arguments)
         [*command, "--host", "127.0.0.1", "--port", str(port)],
         env=environment,
