@@ -6,6 +6,7 @@ from paper_venue import ASSETS, CYCLE_MS, LIMITS, MARKS, RULES, Journal, PaperVe
 
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.model import (
+    ActionResult,
     ActionStatus,
     Decision,
     ExecutionReport,
@@ -203,6 +204,26 @@ def test_the_second_run_of_a_cycle_sends_nothing_twice() -> None:
     assert second.results[0].status is first.results[0].status is ActionStatus.FILLED
 
 
+def test_a_second_run_protects_the_entry_that_the_first_one_was_killed_behind() -> None:
+    venue = PaperVenue()
+    made = PositionReconciler(ASSETS, ["BTC", "ETH"], LIMITS, RULES).plan(
+        cycle_ms=CYCLE_MS,
+        outcome=LONG,
+        account=venue._snapshot(),
+        reference_px=MARKS,
+        prior=None,
+        now_ms=CYCLE_MS,
+    )
+    entry = made.actions[0]
+    assert isinstance(entry, PlaceOrder)
+    venue.place(entry)
+    venue.log.clear()
+    report = ExecutionService(venue, Journal(), venue.clock, RULES, ASSETS).execute(made)
+    assert venue.log == [("stop_loss", "BTC"), ("take_profit", "BTC")]
+    assert [order.size_base for order in venue.orders] == [Decimal("0.1")] * 2
+    assert report.alerts == ()
+
+
 def test_protection_whose_id_is_used_up_in_this_cycle_goes_out_under_the_next_one() -> None:
     venue = PaperVenue()
     venue.reject = {"stop_loss"}
@@ -261,6 +282,19 @@ def test_a_decision_that_grew_stale_on_the_way_opens_nothing_but_still_closes() 
     report = next_cycle(venue, wanted, late_ms=60_000)
     assert [word for word, _ in venue.log] == ["close", "cancel", "cancel"]
     assert report.results[3].message.startswith("stale_decision")
+
+
+def test_a_decision_that_grew_stale_while_the_venue_was_asked_opens_nothing() -> None:
+    class SlowToFind(PaperVenue):
+        def find(self, cloid: str) -> ActionResult | None:
+            self.clock.sleep(31)
+            return super().find(cloid)
+
+    venue = SlowToFind()
+    report = run(venue, LONG)
+    assert venue.log == []
+    assert statuses(report) == ["skipped"] * 3
+    assert "stale_decision" in report.results[0].message
 
 
 def test_an_entry_does_not_go_out_at_the_wrong_leverage() -> None:

@@ -150,6 +150,9 @@ class _Run:
             return f"not sent: {self.blocked[order.symbol]}"
         if self._is_flip(order.symbol) and not self._is_flat(order.symbol):
             return "not sent: the account was not seen flat after the close of the other side"
+        return self._staleness()
+
+    def _staleness(self) -> str:
         age_ms = self.clock.now_ms() - self.plan.cycle_ms
         if age_ms > self.rules.max_decision_age_ms:
             return f"stale_decision: {age_ms} ms old, {self.rules.max_decision_age_ms} ms are allowed"
@@ -282,6 +285,9 @@ class _Run:
             return ActionResult(order, ActionStatus.UNKNOWN, message)
         if known is not None:
             self.found.add(order.cloid)
+            # The plan's account may be older than that run: what it left behind must be read, not believed.
+            self.read_back.has_changed = True
+            self.read_back.has_traded |= order.leg is None
             return replace(known, action=order, message=f"sent before in this cycle; {known.message}")
         return self._journal_and_send(order)
 
@@ -293,6 +299,9 @@ class _Run:
                 return ActionResult(order, ActionStatus.ERROR, f"not sent: the journal failed ({error})")
             # Less risk is never refused: its id alone tells a later run what was sent.
             self.alerts.append(f"THE JOURNAL DID NOT TAKE THE {order.purpose} OF {order.symbol}: {error}")
+        # Asked again: the question by id and the journal may have taken longer than the decision lives.
+        if order.purpose.increases_exposure and (staleness := self._staleness()):
+            return ActionResult(order, ActionStatus.SKIPPED, staleness)
         self.read_back.has_changed = True
         self.read_back.has_traded |= order.leg is None
         try:
