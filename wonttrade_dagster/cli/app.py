@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+from typer._click.exceptions import ClickException  # typer exports the base class only, which shows nothing
 
 from wonttrade_dagster.cli.output import err
 from wonttrade_dagster.core.errors import WontTradeError
@@ -35,12 +35,10 @@ def run(arguments: Sequence[str]) -> int:
     except WontTradeError as error:
         err.print(f"wonttrade: {error}", markup=False, style="red", soft_wrap=True)
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError:
-        return 2
-    except click.ClickException as error:
+    except ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         err.print("wonttrade: interrupted")
         return 130
     return result if isinstance(result, int) else 0

@@ -26,6 +26,8 @@ from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.settings import Settings, load_settings
 
 POLL_SECONDS = 0.5
+START_SECONDS = 60.0
+"""A `wonttrade up` that was just started answers after half a minute."""
 REPORT_NAME = "report.html"
 
 
@@ -120,6 +122,7 @@ def _through_dagster(launch: Launch, url: str) -> str:
     from wonttrade_dagster.defs.backtest import FAMILY  # noqa: PLC0415
 
     dagster = DagsterGraphQL(url)
+    dagster.wait_until_up(START_SECONDS)
     keys = [(FAMILY, stage.value) for stage in Stage]
     backfill_id = dagster.launch_backfill(keys, launch.days, launch.run_config, {})
     err.print(f"wonttrade: backfill {backfill_id}, see {url}/overview/backfills")

@@ -3,6 +3,7 @@
 Belongs here: requests and the reading of their answers. Does not belong here: what is launched.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,19 @@ class DagsterGraphQL:
     def version(self) -> str:
         """The webserver's version; the cheapest question there is."""
         return str(self._ask(_VERSION, {})["version"])
+
+    def wait_until_up(self, seconds: float) -> None:
+        """Return when the webserver answers. Raises ``DagsterError`` when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.version()
+            except DagsterError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+            else:
+                return
 
     def launch_backfill(
         self,

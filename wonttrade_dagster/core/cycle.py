@@ -219,16 +219,22 @@ def _take_on(
     run: CycleRun, reconciler: PositionReconciler, outcome: Decision | Refusal, account: AccountSnapshot
 ) -> ExecutionPlan:
     """Plan, and write down that the decision is applied before its first order; no journal, no exposure."""
-    last_applied = None
+    prior: Decision | None = None
     try:
-        last_applied = run.parts.audit.last_applied()
-        made = _plan(run, reconciler, outcome, account, last_applied)
+        prior = _last_decision(run)
+        made = _plan(run, reconciler, outcome, account, prior)
         if made.refusal is None and isinstance(outcome, Decision):
             run.parts.audit.applied(run.cycle_ms, outcome)
     except StorageError as error:
         refusal = Refusal("journal_unavailable", str(error))
-        return _plan(run, reconciler, refusal, account, last_applied)
+        return _plan(run, reconciler, refusal, account, prior)
     return made
+
+
+def _last_decision(run: CycleRun) -> Decision | None:
+    """What missing protection is put back from: the journal's word, else the ledger's."""
+    journalled = run.parts.audit.last_applied()
+    return journalled[1] if journalled else run.parts.ledger.prior(run.cycle_ms).decision
 
 
 def _plan(
@@ -236,14 +242,14 @@ def _plan(
     reconciler: PositionReconciler,
     outcome: Decision | Refusal,
     account: AccountSnapshot,
-    last_applied: tuple[int, Decision] | None,
+    prior: Decision | None,
 ) -> ExecutionPlan:
     made = reconciler.plan(
         cycle_ms=run.cycle_ms,
         outcome=outcome,
         account=account,
         reference_px=_reference_prices(run, account),
-        prior=last_applied[1] if last_applied else None,
+        prior=prior,
         now_ms=run.parts.clock.now_ms(),
     )
     return replace(made, account=account)
