@@ -121,3 +121,12 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="did not take a write"):
         AccountLease(tmp_path / "file", ACCOUNT, "testnet").acquire()
+
+
+def test_a_disk_that_does_not_take_the_holders_name_does_not_refuse_the_lease(tmp_path: Path) -> None:
+    lease = AccountLease(tmp_path, ACCOUNT, "testnet")
+    lease.path.with_suffix(".json").mkdir(parents=True)  # what a full disk does: the name cannot be written
+    with lease:
+        assert lease.is_held
+        with pytest.raises(LeaseError, match="being traded by another process"):
+            AccountLease(tmp_path, ACCOUNT, "testnet").acquire()

@@ -9,6 +9,7 @@ The lock dies with its process, so a lease is never stale. Who holds it stands b
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -70,12 +71,14 @@ class AccountLease:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             self._held = _identity(self.path)
-            replace_atomically(self._holder_path, self._description())
         except Timeout:
             raise LeaseError(self._taken()) from None
         except OSError as error:
             self.release()
             raise storage_error(self.path, error) from error
+        # For people only: a full disk must not keep the holder from putting protection in order.
+        with suppress(OSError):
+            replace_atomically(self._holder_path, self._description())
 
     def release(self) -> None:
         """Give the lease back; nothing happens when it is not held."""
