@@ -1,0 +1,218 @@
+"""Backtest cycles: what the model's HTTP call and the journal's fsync cost, and where the rest goes.
+
+Belongs here: the product's loop over generated history in four variants. Does not belong here: the report.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter_ns, process_time_ns
+from typing import Any
+
+from bench.candles import MINUTE_MS, SYMBOLS, fill_history
+from bench.ground import servers, work_folder, write_settings
+from bench.measure import Figure, Laps, Result, peak_rss_mb
+from bench.meters import MeteredModel, RuleInProcess
+from wonttrade_dagster.adapters.backtest_results import BacktestResults, open_results
+from wonttrade_dagster.adapters.clock import FixedClock
+from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.adapters.replay import BacktestReplayProvider
+from wonttrade_dagster.adapters.simulated import SimulatedExecutor
+from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, MemoryRecords, run_backtest
+from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.cycle import EDGES, CycleParts, CycleRun
+from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.simulation import Event
+from wonttrade_dagster.defs.backtest_run import LOOK_BACK_MS, replay_of
+from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
+from wonttrade_dagster.settings import Settings
+
+FROM_MS = 1_748_736_000_000
+CADENCE_MINUTES = 5
+STEP_MS = CADENCE_MINUTES * MINUTE_MS
+HISTORY_DAYS = 170
+"""1,000 candles of four hours before the first decision."""
+BATCH = 64
+WARM_UP = 5
+VARIANTS = (("http_batched", True, BATCH), ("http_synced", True, 1),
+            ("in_process_batched", False, BATCH), ("in_process_synced", False, 1))  # fmt: skip
+
+
+def run(count: int, seed: int) -> Result:
+    """``count`` cycles in each variant, and once more with a stopwatch on every stage."""
+    with work_folder() as folder, servers(seed) as urls:
+        settings = write_settings(folder, urls)
+        replay = _replay(settings, WARM_UP + count, seed)
+        before_mb = peak_rss_mb()
+        runs = {
+            name: _timed(_Backtest.of(settings, replay, folder / name, sync_every, is_http=is_http), count)
+            for name, is_http, sync_every in VARIANTS
+        }
+        after_mb = peak_rss_mb()
+        stages = _Backtest.of(settings, replay, folder / "stages", BATCH, is_http=True)
+        laps = stages.run_by_stage(count)
+    if len({each.equity_usd for each in (*runs.values(), stages)}) > 1:
+        raise WontTradeError("the variants did not trade alike: their figures cannot be compared")
+    return _result(runs, stages, laps, {"peak_rss_mb_before": before_mb, "peak_rss_mb": after_mb})
+
+
+def _replay(settings: Settings, cycles: int, seed: int) -> BacktestReplayProvider:
+    history = MarketHistory(settings.data_dir / "market.duckdb")
+    to_ms = FROM_MS + cycles * STEP_MS
+    fill_history(history, FROM_MS - HISTORY_DAYS * 24 * 60 * MINUTE_MS, to_ms, seed)
+    return replay_of(settings, history, FROM_MS, to_ms)
+
+
+@dataclass(slots=True)
+class _Backtest:
+    """One backtest ready to run; what ``defs.backtest_run`` puts together, without facts and report."""
+
+    replay: BacktestReplayProvider
+    executor: SimulatedExecutor
+    clock: FixedClock
+    ledger: MemoryLedger
+    parts: CycleParts
+    results: BacktestResults
+    model: MeteredModel
+    walked_until_ms: int = FROM_MS - LOOK_BACK_MS
+    events: tuple[Event, ...] = ()
+    marks: list[tuple[int, int]] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        replay: BacktestReplayProvider,
+        folder: Path,
+        sync_every: int,
+        *,
+        is_http: bool,
+    ) -> "_Backtest":
+        clock, audit, ledger = FixedClock(FROM_MS), MemoryAudit(), MemoryLedger()
+        executor = Executors().for_backtest(settings, audit, clock, replay)
+        parts = compose_backtest_parts(
+            settings, settings.llm.model, settings.llm.prompt, CADENCE_MINUTES, replay, executor
+        )
+        engine = parts.decision_engine
+        model = MeteredModel(engine.model if is_http else RuleInProcess())
+        engine = replace(engine, model=model)
+        parts = replace(parts, audit=audit, ledger=ledger, clock=clock, decision_engine=engine)
+        results = open_results(folder, sync_every=sync_every, secrets=settings.secret_values())
+        return cls(replay, executor, clock, ledger, parts, results, model)
+
+    @property
+    def equity_usd(self) -> Decimal:
+        return self.ledger.points[-1].account_value_usd
+
+    def advance(self, cycle_ms: int) -> None:
+        since_ms = self.walked_until_ms
+        bars = {s: self.replay.bars(s, since_ms, cycle_ms) for s in SYMBOLS}
+        funding = {s: self.replay.funding_between(s, since_ms, cycle_ms) for s in SYMBOLS}
+        self.events = self.executor.advance(cycle_ms, bars, funding)
+        self.walked_until_ms = cycle_ms
+        self.clock.set(cycle_ms)
+
+    def finished(self, records: MemoryRecords) -> None:
+        self.write(records)
+        self.marks.append((perf_counter_ns(), process_time_ns()))
+
+    def write(self, records: MemoryRecords) -> None:
+        self.results.cycle(records, tuple(_plain(event) for event in self.events))
+
+    def run(self, count: int) -> None:
+        """The product's own loop."""
+        grid = range(FROM_MS, FROM_MS + (WARM_UP + count) * STEP_MS, STEP_MS)
+        with self.results.journal:
+            run_backtest(self.parts, self.ledger, grid, self.advance, self.finished)
+        # The last batch's fsync belongs to the last cycle.
+        self.marks[-1] = (perf_counter_ns(), process_time_ns())
+
+    def run_by_stage(self, count: int) -> Mapping[str, Laps]:
+        """The same loop, taken apart at the stages."""
+        laps = {name: Laps() for name in ("advance", *(stage.value for stage in EDGES), "remember", "write")}
+        records = MemoryRecords()
+        with self.results.journal:
+            for cycle_ms in range(FROM_MS, FROM_MS + (WARM_UP + count) * STEP_MS, STEP_MS):
+                with laps["advance"].lap():
+                    self.advance(cycle_ms)
+                cycle = CycleRun(self.parts, cycle_ms, records)
+                for stage in EDGES:
+                    with laps[stage.value].lap():
+                        cycle.run(stage)
+                with laps["remember"].lap():
+                    self.ledger.remember(records)
+                with laps["write"].lap():
+                    self.write(records)
+        for each in (*laps.values(), self.model.laps):
+            each.drop(WARM_UP)
+        return laps
+
+
+def _plain(event: Event) -> Mapping[str, Any]:
+    return {"event": type(event).__name__, **json.loads(encode(event))}
+
+
+def _timed(backtest: _Backtest, count: int) -> _Backtest:
+    backtest.run(count)
+    backtest.model.laps.drop(WARM_UP)
+    return backtest
+
+
+def _cycles(backtest: _Backtest) -> Laps:
+    """The length of each cycle after the warm-up."""
+    pairs = list(pairwise(backtest.marks[WARM_UP - 1 :]))
+    wall, cpu = ([(late[i] - early[i]) / 1e6 for early, late in pairs] for i in (0, 1))
+    return Laps(wall, cpu)
+
+
+def _result(
+    runs: Mapping[str, _Backtest], stages: _Backtest, laps: Mapping[str, Laps], facts: dict[str, Any]
+) -> Result:
+    cycles = {name: _cycles(each) for name, each in runs.items()}
+    figures = [
+        *(_rate(f"cycles_per_second.{name}", each) for name, each in cycles.items()),
+        *(Figure.of(f"cycle.{name}", each) for name, each in cycles.items()),
+        *(
+            Figure.of(f"model_call.{name}", each.model.laps)
+            for name, each in runs.items()
+            if "batched" in name
+        ),
+        *(Figure.of(f"stage.{name}", each) for name, each in laps.items()),
+    ]
+    cpu_ms = {name: sum(each.cpu_ms) for name, each in laps.items()}
+    shares = {f"cpu_share.{name}": each / sum(cpu_ms.values()) for name, each in cpu_ms.items()}
+    ratios = {
+        "http_to_in_process": _mean(cycles["http_batched"]) / _mean(cycles["in_process_batched"]),
+        "synced_to_batched": _mean(cycles["in_process_synced"]) / _mean(cycles["in_process_batched"]),
+        "last_tenth_to_first": _growth(cycles["in_process_batched"]),
+    }
+    facts |= {
+        "fills": len(stages.results.fills),
+        "final_equity_usd": str(stages.equity_usd),
+        "batch": BATCH,
+        "cadence_minutes": CADENCE_MINUTES,
+    }
+    return Result(figures, ratios | shares, facts)
+
+
+def _rate(name: str, laps: Laps) -> Figure:
+    """Cycles a second over up to ten stretches of the backtest, each at least one batch of the journal."""
+    size = max(len(laps.wall_ms) // 10, min(BATCH, len(laps.wall_ms)))
+    starts = range(0, len(laps.wall_ms) - size + 1, size)
+    wall, cpu = (
+        [1000 * size / sum(ms[at : at + size]) for at in starts] for ms in (laps.wall_ms, laps.cpu_ms)
+    )
+    return Figure(name, "1/s", wall, cpu, is_rate=True)
+
+
+def _mean(laps: Laps) -> float:
+    return sum(laps.wall_ms) / len(laps.wall_ms)
+
+
+def _growth(laps: Laps) -> float:
+    """CPU of the last cycles to the first: 1 when a cycle does not get slower as the backtest gets longer."""
+    some = max(len(laps.cpu_ms) // 10, 1)
+    return sum(laps.cpu_ms[-some:]) / sum(laps.cpu_ms[:some])

@@ -1,0 +1,78 @@
+"""Meters built into the running parts: the model's call and the SDK's signing.
+
+Belongs here: taking time where no stage boundary lies. Does not belong here: summing it up.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.measure import Laps
+from wonttrade_dagster.adapters.clock import SystemClock
+from wonttrade_dagster.core.model import ModelReply, Prompt, TokenUsage
+from wonttrade_dagster.core.ports import LanguageModel
+from wonttrade_dagster.sandbox.rule_model import MODEL_NAME, reply_text
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredModel(LanguageModel):
+    """Another model, with a stopwatch around its call."""
+
+    model: LanguageModel
+    laps: Laps = field(default_factory=Laps)
+
+    def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
+        """Whatever the other one answers."""
+        with self.laps.lap():
+            return self.model.complete(prompt, schema, deadline_ms)
+
+
+class RuleInProcess(LanguageModel):
+    """The loopback server's rule without the server: the peer that shows what HTTP and the SDK cost."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+
+    def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
+        """The same text as over HTTP."""
+        del schema, deadline_ms
+        sent_at_ms = self._clock.now_ms()
+        text = reply_text(prompt.user)
+        return ModelReply(text, MODEL_NAME, None, "stop", TokenUsage(), sent_at_ms, self._clock.now_ms())
+
+
+@contextmanager
+def metered_signing() -> Iterator[Laps]:
+    """A stopwatch around the SDK's signature; parts composed inside the block carry it."""
+    from hyperliquid import exchange  # noqa: PLC0415 (about 1 s that only the live cycle needs)
+
+    laps, original = Laps(), exchange.sign_l1_action
+
+    def timed(*args: Any) -> Any:  # noqa: ANN401 (the SDK is untyped)
+        with laps.lap():
+            return original(*args)
+
+    exchange.sign_l1_action = timed
+    try:
+        yield laps
+    finally:
+        exchange.sign_l1_action = original
+
+
+@contextmanager
+def machine_clock(now_ms: Callable[[], int]) -> Iterator[None]:
+    """Let every ``SystemClock`` of this process tell another time, so that no cycle waits for its minute.
+
+    The live cycle is composed by the product's own composition root, which takes no clock.
+    """
+    original = SystemClock.now_ms
+
+    def told(_self: SystemClock) -> int:
+        return now_ms()
+
+    SystemClock.now_ms = told  # type: ignore[method-assign, assignment] # restored below
+    try:
+        yield
+    finally:
+        SystemClock.now_ms = original  # type: ignore[method-assign] # what it was
