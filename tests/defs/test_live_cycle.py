@@ -56,9 +56,7 @@ def stored(settings: Settings, cycle_ms: int, stage: Stage) -> Record | None:
 
 
 @pytest.fixture(scope="module")
-def traded(
-    loopback: Loopback, clock: SetBackClock, tmp_path_factory: pytest.TempPathFactory
-) -> Traded:
+def traded(loopback: Loopback, clock: SetBackClock, tmp_path_factory: pytest.TempPathFactory) -> Traded:
     config = loopback.config(tmp_path_factory.mktemp("live"))
     cycle_ms = clock.next_minute()
     result = trade(config, cycle_ms)
