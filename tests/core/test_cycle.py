@@ -317,6 +317,26 @@ def test_an_account_without_equity_is_refused_and_still_reported() -> None:
     assert desk.cycle(1).performance.opening_equity_usd == D(30_000)
 
 
+def test_an_account_without_equity_opens_nothing_and_keeps_its_protection() -> None:
+    desk = holding_unprotected(FLAT_NOW)
+    desk.venue.value = D(0)
+    refused(desk, desk.cycle(1), "account_without_equity")
+
+
+def test_an_account_that_loses_its_equity_while_the_model_thinks_opens_nothing() -> None:
+    desk = Desk()
+
+    class Liquidated(BookedVenue):
+        def account(self) -> AccountSnapshot:
+            self.value = D(0) if self.reads else D(30_000)
+            return super().account()
+
+    desk.venue = Liquidated(desk.clock)
+    report = desk.cycle()
+    assert (report.outcome, report.reason) == ("refused", "account_without_equity")
+    assert desk.venue.log == []
+
+
 def test_the_venue_failing_while_the_plan_is_made_is_a_refusal() -> None:
     desk = holding_unprotected(FLAT_NOW)
     parts = desk.parts()

@@ -361,6 +361,8 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     """What changes whenever a file is written or replaced."""
     try:
         state = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}): make it readable") from error
     return state.st_ino, state.st_size, state.st_mtime_ns

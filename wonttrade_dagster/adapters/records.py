@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record, RecordSink
 from wonttrade_dagster.core.errors import StorageError
@@ -46,9 +48,13 @@ class JournalledRecords(RecordSink):
 
     def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
         """Journal, then ledger; raises ``StorageError`` only for a stage that is stored already."""
-        payload = encode(record, STAGE_RECORDS[stage])
         self.refuse_stored(cycle_ms, stage)
         self._memory[cycle_ms, stage] = record
+        try:
+            payload = encode(record, STAGE_RECORDS[stage])
+        except PydanticSerializationError as error:
+            self.faults.append(f"stage {stage} of cycle {cycle_ms} is no JSON and was not stored: {error}")
+            return
         if stage in JOURNALLED:
             self._attempt(lambda: self._journal.append(_KINDS[stage], cycle_ms, json.loads(payload)))
         self._attempt(lambda: self._ledger.record(cycle_ms, stage, payload))

@@ -82,12 +82,16 @@ class Spool:
             return list(self.folder.iterdir()) if self.folder.is_dir() else []
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder} cannot be read ({error.strerror}): make it readable"
+            ) from error
 
     def _read(self, path: Path, cycle_ms: int, stage: Stage) -> SpooledStage | None:
         try:
             recorded_at_ms = path.stat().st_mtime_ns // 1_000_000
             return SpooledStage(cycle_ms, stage, recorded_at_ms, path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StorageError(f"{path} cannot be read ({error.strerror}): make it readable") from error

@@ -7,6 +7,7 @@ Expected failures are values: a stage that cannot do its work hands on a ``Stage
 ``Refusal``, and the plan (protection), the execution and the report run in every cycle.
 """
 
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ from wonttrade_dagster.core.performance import sharpe_ratio
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
 from wonttrade_dagster.core.reconcile import PositionReconciler
 from wonttrade_dagster.core.report import build_report
-from wonttrade_dagster.core.state import Activity, StateLoader, performance_at
+from wonttrade_dagster.core.state import Activity, StateLoader, performance_at, without_equity
 
 EDGES: Mapping[Stage, tuple[Stage, ...]] = {
     Stage.MARKET_SNAPSHOTS: (),
@@ -139,6 +140,29 @@ class CycleRun:
         return record
 
 
+def stand_in(run: CycleRun, stage: Stage, error: Exception) -> Record | None:
+    """The record of a stage that met what nobody foresaw: protection must be put in order all the same.
+
+    Args:
+        run: the cycle.
+        stage: where it happened.
+        error: what was met; only its type and place are told, for its words may hold anything.
+
+    Returns:
+        A failure or refusal named ``stage_crashed`` (the plan then holds protection only); None for the
+        stages after the plan, behind which there is nothing left to protect with.
+    """
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    detail = f"{stage.value} met a {type(error).__name__} in {place.name}, line {place.lineno}: see the log"
+    failure = StageFailure(stage, "stage_crashed", detail)
+    refusal = Refusal(failure.reason, failure.detail)
+    if stage is Stage.DECISIONS:
+        return DecisionRecord(run.cycle_ms, refusal, None, None, run.parts.clock.now_ms())
+    if stage is Stage.EXECUTION_PLANS:
+        return _planned(run, refusal)
+    return None if stage in (Stage.EXECUTIONS, Stage.CYCLE_REPORTS) else failure
+
+
 def _market_snapshots(run: CycleRun) -> MarketSnapshot | StageFailure:
     return run.parts.state.market(run.cycle_ms)
 
@@ -188,14 +212,19 @@ def _decisions(run: CycleRun) -> DecisionRecord:
 def _execution_plans(run: CycleRun) -> ExecutionPlan:
     """The account and the marks are read again: the model thought for seconds, a stop may have fired."""
     record: DecisionRecord = run.read(Stage.DECISIONS)
-    account = run.parts.state.account()
+    return _planned(run, record.outcome)
+
+
+def _planned(run: CycleRun, outcome: Decision | Refusal) -> ExecutionPlan:
+    account = run.parts.state.holdings()
     if isinstance(account, StageFailure):
         return _no_plan(run, account)
     try:
         assets = run.parts.state.assets()
     except VenueError as error:
         return _no_plan(run, StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
-    return _take_on(run, _reconciler(run, assets), _listed_only(run, assets, record.outcome), account)
+    solvent = _solvent_only(account, _listed_only(run, assets, outcome))
+    return _take_on(run, _reconciler(run, assets), solvent, account)
 
 
 def _reconciler(run: CycleRun, assets: Mapping[str, AssetSpec]) -> PositionReconciler:
@@ -213,6 +242,14 @@ def _listed_only(
         return outcome
     detail = f"the venue does not list {', '.join(unlisted)}: take it out of symbols.tracked"
     return Refusal("symbol_not_listed", detail)
+
+
+def _solvent_only(account: AccountSnapshot, outcome: Decision | Refusal) -> Decision | Refusal:
+    """An account without equity opens nothing; what it still holds keeps its protection."""
+    failure = without_equity(account, Stage.EXECUTION_PLANS)
+    if failure is None or isinstance(outcome, Refusal):
+        return outcome
+    return Refusal(failure.reason, failure.detail)
 
 
 def _take_on(

@@ -62,14 +62,17 @@ class StateLoader:
 
     def account(self) -> AccountSnapshot | StageFailure:
         """The account now, or why it cannot be traded."""
+        account = self.holdings()
+        if isinstance(account, StageFailure):
+            return account
+        return without_equity(account, Stage.ACCOUNT_SNAPSHOTS) or account
+
+    def holdings(self) -> AccountSnapshot | StageFailure:
+        """The account now, whatever it is worth: its positions are protected all the same."""
         try:
-            account = self.venue.account()
+            return self.venue.account()
         except VenueError as error:
             return StageFailure(Stage.ACCOUNT_SNAPSHOTS, "venue_unavailable", str(error))
-        if account.account_value_usd <= 0:
-            detail = f"the account is worth {account.account_value_usd} USD: deposit before trading"
-            return StageFailure(Stage.ACCOUNT_SNAPSHOTS, "account_without_equity", detail)
-        return account
 
     def assets(self) -> Mapping[str, AssetSpec]:
         """The venue's perpetuals. Raises ``VenueError``."""
@@ -79,6 +82,14 @@ class StateLoader:
         """Fills and funding of the account in ``[since_ms, until_ms)``. Raises ``VenueError``."""
         fills = tuple(fill for fill in self.venue.fills(since_ms) if fill.time_ms < until_ms)
         return Activity(fills, self.venue.funding_paid_usd(since_ms), until_ms)
+
+
+def without_equity(account: AccountSnapshot, stage: Stage) -> StageFailure | None:
+    """Why nothing may be opened on an account that is worth nothing; None for any other."""
+    if account.account_value_usd > 0:
+        return None
+    detail = f"the account is worth {account.account_value_usd} USD: deposit before trading"
+    return StageFailure(stage, "account_without_equity", detail)
 
 
 def performance_at(account: AccountSnapshot, last: CycleReport | None, cycle_ms: int) -> PerformanceSoFar:

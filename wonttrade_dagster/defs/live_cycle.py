@@ -11,8 +11,14 @@ from wonttrade_dagster.adapters.lease import AccountLease
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.adapters.records import JournalledRecords
 from wonttrade_dagster.adapters.telemetry import Category, Telemetry
-from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record
-from wonttrade_dagster.core.errors import ConfigurationError, LeaseError, StorageError, UsageError
+from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record, stand_in
+from wonttrade_dagster.core.errors import (
+    ConfigurationError,
+    LeaseError,
+    StorageError,
+    UsageError,
+    WontTradeError,
+)
 from wonttrade_dagster.core.model import (
     CycleReport,
     DecisionRecord,
@@ -55,11 +61,28 @@ class LiveCycle:
         """
         self._begin(cycle_ms, requested_sha256)
         self.records.refuse_stored(cycle_ms, stage)
-        record = CycleRun(self.parts, cycle_ms, self.records).run(stage)
+        record = self._run(stage, cycle_ms)
         self._tell(cycle_ms, stage, record)
         if isinstance(record, CycleReport):
             self._finish(record)
         return record
+
+    def _run(self, stage: Stage, cycle_ms: int) -> Record:
+        """A raised stage would stop every stage behind it, protection too: an early one hands on a value."""
+        run = CycleRun(self.parts, cycle_ms, self.records)
+        try:
+            return run.run(stage)
+        except WontTradeError:
+            raise
+        except Exception as error:
+            self.telemetry.event(
+                "health", "stage_crashed", cycle_ms=cycle_ms, stage=stage.value, exc_info=error
+            )
+            record = stand_in(run, stage, error)
+            if record is None:
+                raise
+            self.records.keep(cycle_ms, stage, record)
+            return record
 
     def _begin(self, cycle_ms: int, requested_sha256: str | None) -> None:
         if cycle_ms in self.begun:

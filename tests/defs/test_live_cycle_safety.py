@@ -1,0 +1,153 @@
+"""What must not keep a cycle from putting protection in order, stage by stage, without Dagster around it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from hyperliquid.exchange import Exchange
+from loopback import BOTH_LEGS, CANARY_KEY, Loopback, SetBackClock
+
+from wonttrade_dagster.core.model import (
+    CycleReport,
+    Decision,
+    DecisionRecord,
+    PriorPlan,
+    Stage,
+    StageFailure,
+    TargetPosition,
+)
+from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
+from wonttrade_dagster.defs.live_cycle import LiveCycle
+from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
+from wonttrade_dagster.settings import Settings, load_settings
+
+PROSE = "I would rather wait."
+
+
+def cycle(live: LiveCycle, clock: SetBackClock, stages: tuple[Stage, ...] = tuple(Stage)) -> CycleReport:
+    """Run the stages of the next minute, in this process."""
+    cycle_ms = clock.next_minute()
+    for stage in stages:
+        record = live.run(stage, cycle_ms, None)
+    live.lease.release()
+    assert isinstance(record, CycleReport)
+    return record
+
+
+def answer(loopback: Loopback, text: str) -> None:
+    loopback.model("faults", [])
+    loopback.model("faults", {"on": "*", "kind": "reply", "text": text})
+
+
+def long_btc(loopback: Loopback) -> str:
+    px = float(loopback.info().all_mids()["BTC"])
+    flat = {"target_size": 0, "stop_loss": None, "take_profit": None}
+    held = {"target_size": 0.01, "stop_loss": round(px * 0.95), "take_profit": round(px * 1.1)}
+    common = {"confidence": 0.5, "rationale": "r", "margin": None}
+    return json.dumps(
+        {
+            "explanation": "e",
+            "invalidation_condition": "i",
+            "prior_plan": "none",
+            "replaced_because": None,
+            "targets": [{"symbol": "BTC", **held, **common}, {"symbol": "ETH", **flat, **common}],
+        }
+    )
+
+
+@pytest.fixture
+def naked(loopback: Loopback, clock: SetBackClock, tmp_path: Path) -> Iterator[Settings]:
+    """An account that is long BTC by a decision of ours, and whose stop somebody cancelled."""
+    settings = load_settings(loopback.config(tmp_path))
+    answer(loopback, long_btc(loopback))
+    report = cycle(compose_live_cycle(settings, Executors()), clock)
+    assert report.outcome == "applied"
+    exchange = Exchange(
+        Account.from_key(CANARY_KEY), loopback.sandbox.venue_url, account_address=SANDBOX_ACCOUNT_ADDRESS
+    )
+    for order in loopback.info().frontend_open_orders(SANDBOX_ACCOUNT_ADDRESS):
+        if order["orderType"] == "Stop Market":
+            exchange.cancel("BTC", order["oid"])
+    assert loopback.triggers() == {"BTC": ["Take Profit Market"]}
+    yield settings
+    for coin in loopback.positions():
+        exchange.market_close(coin)
+
+
+def is_protected(loopback: Loopback) -> bool:
+    return loopback.positions() == {"BTC": 0.01} and loopback.triggers() == {"BTC": BOTH_LEGS}
+
+
+def crash(*_: Any) -> Any:
+    raise ZeroDivisionError("sk-canary-in-the-words-of-an-unknown-exception")
+
+
+def test_an_early_stage_that_crashes_is_a_value_and_protection_is_put_back(
+    naked: Settings, loopback: Loopback, clock: SetBackClock
+) -> None:
+    live = compose_live_cycle(naked, Executors())
+    live.parts = replace(live.parts, indicators=crash)
+    report = cycle(live, clock)
+    assert is_protected(loopback)
+    assert (report.outcome, report.reason) == ("refused", "stage_crashed")
+    assert "indicators met a ZeroDivisionError in crash" in report.detail
+    assert "canary" not in report.detail
+    log = [json.loads(line) for line in naked.log_path.read_text().splitlines()]
+    (told,) = [line for line in log if line["event"] == "stage_crashed"]
+    assert "ZeroDivisionError" in json.dumps(told["exception"])
+
+
+def test_a_decision_that_crashes_the_plan_is_not_applied_and_protection_is_put_back(
+    naked: Settings, loopback: Loopback, clock: SetBackClock
+) -> None:
+    class Unforeseen:
+        def decide(self, cycle_ms: int, *_: object) -> DecisionRecord:
+            btc = TargetPosition("BTC", Decimal("0.02"), Decimal(0), Decimal(900_000), 0.5, "r")
+            flat = TargetPosition("ETH", Decimal(0), None, None, 0.5, "r")
+            outcome = Decision("e", "i", (btc, flat), PriorPlan.NONE)
+            return DecisionRecord(cycle_ms, outcome, None, None, cycle_ms)
+
+    live = compose_live_cycle(naked, Executors())
+    live.parts = replace(live.parts, decision_engine=Unforeseen())
+    report = cycle(live, clock)
+    assert is_protected(loopback)
+    assert (report.outcome, report.reason) == ("refused", "stage_crashed")
+
+
+@pytest.mark.parametrize("stage", list(Stage)[:-1])
+def test_a_data_directory_that_turns_into_a_file_in_mid_cycle_stops_nothing(
+    naked: Settings, loopback: Loopback, clock: SetBackClock, stage: Stage
+) -> None:
+    answer(loopback, PROSE)
+    live = compose_live_cycle(naked, Executors())
+    cycle_ms = clock.next_minute()
+    for each in Stage:
+        record = live.run(each, cycle_ms, None)
+        if each is stage:
+            shutil.rmtree(naked.data_dir)
+            naked.data_dir.write_text("in the way")
+    live.lease.release()
+    assert isinstance(record, CycleReport)
+    assert live.records.faults
+    # The stop to put back is known from the journal, which is gone where it went before the plan was made.
+    if list(Stage).index(stage) >= list(Stage).index(Stage.EXECUTION_PLANS):
+        assert is_protected(loopback)
+    else:
+        assert any("NO STOP-LOSS COVERS" in alert for alert in record.alerts)
+
+
+def test_a_record_that_is_no_json_stays_in_memory_for_the_stages_behind_it(
+    naked: Settings, clock: SetBackClock
+) -> None:
+    live = compose_live_cycle(naked, Executors())
+    failure = StageFailure(Stage.INDICATORS, "half", "half a surrogate pair: \ud800")
+    cycle_ms = clock.next_minute()
+    live.records.keep(cycle_ms, Stage.INDICATORS, failure)
+    assert live.records.read(cycle_ms, Stage.INDICATORS) is failure
+    assert "is no JSON and was not stored" in live.records.faults[0]
