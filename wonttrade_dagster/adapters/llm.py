@@ -207,7 +207,8 @@ class OpenAIModel(LanguageModel):
             return f"{self._server} did not answer in time"
         if isinstance(error, openai.APIStatusError):
             return self._explain_status(error)
-        return f"{self._server} cannot be reached: {self._clean(str(error.__cause__ or error))}"
+        cause = self._clean(str(error.__cause__ or error))
+        return f"{self._server} cannot be reached ({cause}): start it, or correct its address in [llm]"
 
     def _explain_status(self, error: "openai.APIStatusError") -> str:
         status = error.status_code

@@ -24,15 +24,26 @@ from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_as
 from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
 from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
-from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, decision_times, run_backtest
+from wonttrade_dagster.core.backtest import (
+    MemoryAudit,
+    MemoryLedger,
+    MemoryRecords,
+    decision_times,
+    run_backtest,
+)
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle import CycleParts
+from wonttrade_dagster.core.errors import ModelUnavailableError
+from wonttrade_dagster.core.model import Refusal, Stage
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
 from wonttrade_dagster.settings import Settings
 
 LOOK_BACK_MS = 4 * 3_600_000
 """Bars before the first decision only tell the simulated exchange what the price is."""
+
+MAX_UNANSWERED_CYCLES = 3
+"""So many cycles in a row without any answer end a backtest; without a first answer, a single one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,7 @@ def run_backtest_range(
         HistoryError: the stored history does not cover the range.
         UsageError: a backtest of this id is finished already.
         StorageError: the disk did not take a write; what was written before is intact.
+        ModelUnavailableError: the model's server is down: the backtest would measure the outage.
         MoneyIdentityError: the simulated accounts do not add up.
     """
     replay = replay_of(settings, history, spec.from_ms, spec.to_ms)
@@ -131,7 +143,7 @@ def run_backtest_range(
             ledger,
             decision_times(spec.from_ms, spec.to_ms, spec.cycle_minutes),
             walk.advance,
-            lambda records: results.cycle(records, walk.events),
+            _Writer(results, walk).cycle,
         )
     return _finish(settings, spec, results, replay, parts, count)
 
@@ -155,6 +167,32 @@ class _Walk:
         self.events = tuple(_plain(event) for event in self.executor.advance(cycle_ms, bars, funding))
         self.walked_until_ms = cycle_ms
         self.clock.set(cycle_ms)
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes each finished cycle, and ends a backtest whose model's server has gone.
+
+    A refused reply is a result. No reply at all is not: the figures would be those of the outage.
+    """
+
+    results: BacktestResults
+    walk: _Walk
+    was_answered: bool = False
+    unanswered: int = 0
+
+    def cycle(self, records: MemoryRecords) -> None:
+        """Write the line of a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
+        self.results.cycle(records, self.walk.events)
+        outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
+        if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
+            self.was_answered, self.unanswered = True, 0
+            return
+        self.unanswered += 1
+        if not self.was_answered or self.unanswered == MAX_UNANSWERED_CYCLES:
+            raise ModelUnavailableError(
+                f"{outcome.detail}; the backtest ended, the cycles it finished are in {self.results.folder}"
+            )
 
 
 def _plain(event: object) -> Mapping[str, Any]:
