@@ -166,6 +166,18 @@ def test_a_refused_request_is_an_error_for_every_item() -> None:
     assert "does not exist" in items[0].message
 
 
+def test_the_venues_words_are_cut_to_one_printable_line() -> None:
+    words = "no\nline \ud800 " + "x" * 50_000
+    status = {"status": "order", "order": {"order": {"oid": 1, "sz": "0", "origSz": "1"}, "status": words}}
+    found = parse_order_status(status)
+    assert found is not None
+    for item in (*normalise({"status": "err", "response": words}, 1), found):
+        assert len(item.message) <= 300
+        assert item.message.startswith("no line   x")
+    (error,) = normalise(answered({"error": words}), 1)
+    assert (error.status, len(error.message)) == (ActionStatus.ERROR, 300)
+
+
 def test_a_default_answer_is_done() -> None:
     answer = {"status": "ok", "response": {"type": "default"}}
     assert normalise(answer, 1)[0].status is ActionStatus.DONE

@@ -368,6 +368,32 @@ def test_a_lost_order_that_the_venue_does_not_know_stays_unknown(stub: Stub) -> 
     assert stub.types().count("order") == 1
 
 
+def test_an_entry_whose_answer_was_lost_is_looked_for_until_it_has_expired(stub: Stub) -> None:
+    clock = FrozenClock()
+    scripted(stub, order=None)
+    answered = stub.answer
+
+    def late(body: dict[str, Any]) -> tuple[int, str] | None:
+        if body.get("type") != "orderStatus":
+            return answered(body)
+        has_arrived = sum(clock.slept) > 9
+        return 200, json.dumps(FOUND if has_arrived else {"status": "unknownOid"})
+
+    stub.answer = late
+    assert venue(stub, clock=clock).place(ORDER).status is ActionStatus.FILLED
+    expires_ms = next(body["expiresAfter"] for body in stub.bodies if "action" in body)
+    assert clock.now_ms() + 1000 * sum(clock.slept) >= expires_ms
+
+
+@pytest.mark.parametrize("answer", ["success", "default"])
+def test_an_answer_that_is_none_to_an_order_is_looked_up(stub: Stub, answer: str) -> None:
+    done = {"type": "order", "data": {"statuses": ["success"]}} if answer == "success" else {"type": answer}
+    scripted(stub, order={"status": "ok", "response": done}, orderStatus={"status": "unknownOid"})
+    assert venue(stub).place(ORDER).status is ActionStatus.UNKNOWN
+    scripted(stub, order={"status": "ok", "response": done}, orderStatus=FOUND)
+    assert venue(stub).place(ORDER).status is ActionStatus.FILLED
+
+
 @pytest.mark.parametrize(
     "refusal", [(422, "Failed to deserialize"), (429, "null"), {"status": "err", "response": "Invalid nonce"}]
 )

@@ -14,6 +14,8 @@ from wonttrade_dagster.core.model import ActionStatus
 
 _WAITING = frozenset({"waitingForTrigger", "waitingForFill"})
 _ALREADY_GONE = "Order was never placed, already canceled, or filled"
+MAX_SENTENCE_CHARS = 300
+"""The longest error on record has 130 characters."""
 _STANDING_STATUSES = frozenset({"open"})
 
 
@@ -37,7 +39,7 @@ def normalise(answer: object, count: int) -> tuple[ItemAnswer, ...]:
     try:
         row = Row.of(answer, "exchange answer")
         if row.text("status") == "err":
-            return (ItemAnswer(ActionStatus.ERROR, str(row.value("response"))),) * count
+            return (ItemAnswer(ActionStatus.ERROR, _sentence(row.value("response"))),) * count
         if row.text("status") != "ok":
             return (_unknown(answer),) * count
         return _items(row.row("response"), count)
@@ -88,10 +90,16 @@ def _resting(body: object) -> ItemAnswer:
 
 
 def _error(body: object) -> ItemAnswer:
-    text = str(body)
+    text = _sentence(body)
     if text.startswith(_ALREADY_GONE):
         return ItemAnswer(ActionStatus.DONE, text)
     return ItemAnswer(ActionStatus.ERROR, text)
+
+
+def _sentence(text: object) -> str:
+    """The venue's words as a person and the next prompt may see them: one printable line, not too long."""
+    line = "".join(c if c.isprintable() else " " for c in (text if isinstance(text, str) else shown(text)))
+    return line if len(line) <= MAX_SENTENCE_CHARS else f"{line[: MAX_SENTENCE_CHARS - 1]}…"
 
 
 _READERS: dict[str, Callable[[object], ItemAnswer]] = {
@@ -121,7 +129,9 @@ def parse_order_status(answer: object) -> ItemAnswer | None:
     order, status = found.row("order"), found.text("status")
     filled = max(order.decimal("origSz") - order.decimal("sz"), Decimal(0))
     oid = order.integer("oid")
-    return ItemAnswer(classify(status, filled), status, oid, filled if _has_fills(status) else Decimal(0))
+    return ItemAnswer(
+        classify(status, filled), _sentence(status), oid, filled if _has_fills(status) else Decimal(0)
+    )
 
 
 def classify(status: str, filled_base: Decimal = Decimal(0)) -> ActionStatus:

@@ -44,6 +44,9 @@ Send = Callable[["Exchange"], Any]
 
 LOOK_UP_PAUSES_SECONDS = (0.0, 0.5, 1.5)
 """An order whose answer was lost may reach the books a moment later."""
+EXPIRES_AFTER_SECONDS = 10.0
+ENTRY_LOOK_UP_PAUSES_SECONDS = (*LOOK_UP_PAUSES_SECONDS, 2.0, 3.0, 4.0)
+"""An entry is looked for until it has expired: one that arrived later would stand without a stop."""
 MAX_ROWS_PER_ANSWER = 500
 """A range answer of at least this many rows may have been cut off: ask on from its last time."""
 
@@ -75,7 +78,7 @@ class HyperliquidVenue(Venue):
         symbols: Sequence[str],
         clock: Clock,
         read_attempts: int,
-        expires_after_seconds: float = 20.0,
+        expires_after_seconds: float = EXPIRES_AFTER_SECONDS,
     ) -> None:
         self._connection = SdkConnection(
             base_url=base_url, timeout_seconds=timeout_seconds, read_attempts=read_attempts, clock=clock
@@ -160,8 +163,8 @@ class HyperliquidVenue(Venue):
         """Send one order, once; a lost answer is looked up by client order id."""
         sent_ms = self._clock.now_ms()
         item = self._write(order, f"the {order.purpose} of {order.symbol}", _order_call(order))
-        if item.status is ActionStatus.UNKNOWN:
-            item = self._look_up(order.cloid, item)
+        if item.status in (ActionStatus.UNKNOWN, ActionStatus.DONE):  # "done" is no answer to an order
+            item = self._look_up(order, item)
         return _result(order, item, sent_ms, self._clock.now_ms())
 
     def cancel(self, cancel: CancelOrder) -> ActionResult:
@@ -197,17 +200,20 @@ class HyperliquidVenue(Venue):
             # Refused, never sent, or a number that the SDK would have had to round: nothing was done.
             return ItemAnswer(ActionStatus.ERROR, str(error))
 
-    def _look_up(self, cloid: str, lost: ItemAnswer) -> ItemAnswer:
-        for pause in LOOK_UP_PAUSES_SECONDS:
+    def _look_up(self, order: PlaceOrder, lost: ItemAnswer) -> ItemAnswer:
+        is_entry = order.purpose.increases_exposure
+        for pause in ENTRY_LOOK_UP_PAUSES_SECONDS if is_entry else LOOK_UP_PAUSES_SECONDS:
             self._clock.sleep(pause)
             try:
-                found = self.find(cloid)
+                found = self.find(order.cloid)
             except VenueError:
                 continue
             if found is not None and found.status is not ActionStatus.UNKNOWN:
                 message = f"{found.message} (answer lost, found by client order id)"
                 return ItemAnswer(found.status, message, found.oid, found.filled_base)
-        return replace(lost, message=f"{lost.message}; looking it up found nothing, which proves nothing")
+        said = lost.message or "the venue did not say what became of it"
+        message = f"{said}; looking it up found nothing, which proves nothing"
+        return replace(lost, status=ActionStatus.UNKNOWN, message=message)
 
     def _look_up_cancel(self, cancel: CancelOrder, lost: ItemAnswer) -> ItemAnswer:
         """A cancel whose answer was lost is done when the order stands no more."""
