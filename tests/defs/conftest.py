@@ -6,14 +6,14 @@ import pytest
 from loopback import Loopback, SetBackClock, set_back
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clock() -> Iterator[SetBackClock]:
     clock = SetBackClock()
     with set_back(clock):
         yield clock
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loopback(clock: SetBackClock) -> Iterator[Loopback]:
     with Loopback.serving(clock) as loopback:
         yield loopback

@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.deadline import Deadline, DeadlineExceededError, run_before
 from wonttrade_dagster.adapters.llm_connection import Connection, endpoint_of
 from wonttrade_dagster.adapters.llm_reply import Answer, reply_from
+from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.errors import ModelUnavailableError
 from wonttrade_dagster.core.model import ModelReply, Prompt
 from wonttrade_dagster.core.ports import Clock, LanguageModel
@@ -66,6 +67,7 @@ class OpenAIModel(LanguageModel):
         service_tier: as the server names it.
         retry: of transient faults.
         clock: for the times in the reply.
+        secrets: further values that are replaced by ``[redacted]`` should the server repeat them.
         transport: for tests; the network when None.
     """
 
@@ -84,6 +86,7 @@ class OpenAIModel(LanguageModel):
     service_tier: str | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=SystemClock, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     transport: "httpx2.BaseTransport | None" = field(default=None, repr=False, compare=False)
     _connection: Connection = field(init=False, repr=False, compare=False)
     _server: str = field(init=False, repr=False, compare=False)
@@ -124,7 +127,14 @@ class OpenAIModel(LanguageModel):
         finally:
             if deadline.abandoned.is_set():
                 self._connection.cut_off()
-        return reply_from(answer, self._server)
+        return self._reply(answer)
+
+    def _reply(self, answer: Answer) -> ModelReply:
+        """Without any secret that the server repeats: a reply is stored, and shown in Dagster's UI."""
+        hide = Redactor((self.api_key, *self.secrets)).text
+        reply = reply_from(replace(answer, body=hide(answer.body)), self._server)
+        # Once more: JSON can spell a letter as an escape.
+        return replace(reply, text=hide(reply.text), model=hide(reply.model))
 
     def _request(self, prompt: Prompt, schema: Mapping[str, Any]) -> dict[str, Any]:
         optional = {

@@ -189,6 +189,7 @@ def language_model(settings: Settings, model: str | None = None) -> OpenAIModel:
         max_output_tokens=llm.max_output_tokens,
         reasoning_effort=llm.reasoning_effort,
         service_tier=llm.service_tier,
+        secrets=settings.secret_values(),
     )
 
 
