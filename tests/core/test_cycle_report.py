@@ -85,8 +85,23 @@ def test_an_action_that_failed_or_is_unknown_makes_the_cycle_failed(status: Acti
 
 
 def test_an_action_that_was_skipped_is_no_failure() -> None:
-    execution = ExecutionReport(CYCLE_MS, (result(ActionStatus.SKIPPED, "not sent"),))
-    assert build(stages(execution=execution)).outcome == "applied"
+    stop = replace(ORDER, purpose=OrderPurpose.STOP_LOSS, reduce_only=True)
+    skipped = ActionResult(stop, ActionStatus.SKIPPED, "the same protection stands")
+    assert build(stages(execution=ExecutionReport(CYCLE_MS, (skipped,)))).outcome == "applied"
+
+
+def test_an_entry_that_was_held_back_makes_the_cycle_failed_and_says_why() -> None:
+    execution = ExecutionReport(CYCLE_MS, (result(ActionStatus.SKIPPED, "stale_decision: too old"),))
+    report = build(stages(execution=execution))
+    assert (report.outcome, report.reason) == ("failed", "entry_not_sent")
+    assert report.detail == "stale_decision: too old"
+
+
+def test_an_order_that_filled_in_part_is_named_with_what_it_filled() -> None:
+    half = replace(result(ActionStatus.FILLED), filled_base=D("0.50"))
+    report = build(stages(execution=ExecutionReport(CYCLE_MS, (half,))))
+    assert report.outcome == "applied"
+    assert report.detail == "1 actions done; the open of BTC filled 0.5 of 1"
 
 
 @pytest.mark.parametrize(

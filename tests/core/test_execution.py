@@ -4,6 +4,7 @@ from decimal import Decimal
 import pytest
 from paper_venue import ASSETS, CYCLE_MS, LIMITS, MARKS, RULES, Journal, PaperVenue, decision, target
 
+from wonttrade_dagster.core.errors import VenueUnavailableError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.model import (
     ActionResult,
@@ -11,6 +12,7 @@ from wonttrade_dagster.core.model import (
     Decision,
     ExecutionReport,
     ExecutionRules,
+    OrderPurpose,
     PlaceOrder,
     Refusal,
 )
@@ -295,6 +297,46 @@ def test_a_decision_that_grew_stale_while_the_venue_was_asked_opens_nothing() ->
     assert venue.log == []
     assert statuses(report) == ["skipped"] * 3
     assert "stale_decision" in report.results[0].message
+
+
+def test_an_action_that_crashes_leaves_no_other_position_bare() -> None:
+    class Crashing(PaperVenue):
+        def place(self, order: PlaceOrder) -> ActionResult:
+            result = super().place(order)
+            if (order.symbol, order.purpose) == ("BTC", OrderPurpose.OPEN):
+                raise ArithmeticError("an answer that nobody foresaw")
+            return result
+
+    venue = Crashing()
+    both = decision(target("BTC", "0.1", "76000", "90000"), target("ETH", "1", "1900", "2300"))
+    report = run(venue, both)
+    assert statuses(report)[0] == "unknown"
+    assert {(order.symbol, order.leg) for order in venue.orders} == {
+        (symbol, leg) for symbol in ("BTC", "ETH") for leg in ("stop_loss", "take_profit")
+    }
+    assert report.alerts == ("THE open OF BTC WAS GIVEN UP IN ITS MIDDLE: it met ArithmeticError",)
+
+
+def test_assets_that_cannot_be_asked_for_do_not_end_the_execution() -> None:
+    class Unasked(dict):
+        def __getitem__(self, symbol: str) -> object:
+            raise VenueUnavailableError("no answer")
+
+    venue = PaperVenue()
+    venue.reject = {"stop_loss"}
+    run(venue, LONG, rules=replace(RULES, crossed_stop="alert"))
+    venue.reject = set()
+    plan = PositionReconciler(ASSETS, ["BTC", "ETH"], LIMITS, RULES).plan(
+        cycle_ms=CYCLE_MS,
+        outcome=NO,
+        account=venue._snapshot(),
+        reference_px=MARKS,
+        prior=LONG,
+        now_ms=venue.clock.now_ms(),
+    )
+    report = ExecutionService(venue, Journal(), venue.clock, RULES, Unasked()).execute(plan)
+    assert statuses(report) == ["unknown"]
+    assert report.account is not None
 
 
 def test_an_entry_does_not_go_out_at_the_wrong_leverage() -> None:

@@ -106,7 +106,7 @@ class _Run:
     def carry_out(self) -> ExecutionReport:
         started_ms = self.clock.now_ms()
         for action in self.plan.actions:
-            self._do(action)
+            self._attempt(action)
         self._confirm_stops()
         is_fresh = self.read_back.is_fresh()
         return ExecutionReport(
@@ -117,6 +117,22 @@ class _Run:
             unprotected_seconds=self.read_back.unprotected_seconds(),
             alerts=tuple(self.alerts),
         )
+
+    def _attempt(self, action: Action) -> None:
+        """An action that meets what nobody foresaw must not leave the positions behind it bare."""
+        try:
+            self._do(action)
+        except VenueError as error:
+            self._give_up(action, str(error))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            self._give_up(action, f"it met {type(error).__name__}")
+
+    def _give_up(self, action: Action, why: str) -> None:
+        what = action.purpose.value if isinstance(action, PlaceOrder) else action.kind
+        self.results.append(ActionResult(action, ActionStatus.UNKNOWN, f"given up: {why}"))
+        self.alerts.append(f"THE {what} OF {action.symbol} WAS GIVEN UP IN ITS MIDDLE: {why}")
+        self.blocked[action.symbol] = f"the {what} of {action.symbol} was given up"
+        self.read_back.has_changed = self.read_back.has_traded = True
 
     def _do(self, action: Action) -> None:
         if isinstance(action, CancelOrder):

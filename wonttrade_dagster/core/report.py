@@ -11,16 +11,19 @@ from typing import Any, Literal
 
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
+    ActionResult,
     ActionStatus,
     CycleReport,
     DecisionRecord,
     ExecutionPlan,
     ExecutionReport,
     PerformanceSoFar,
+    PlaceOrder,
     Refusal,
     Stage,
     StageFailure,
 )
+from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.state import Activity
 
 _FAILED = frozenset({ActionStatus.ERROR, ActionStatus.UNKNOWN})
@@ -80,7 +83,29 @@ def _verdict(
     failed = [result for result in execution.results if result.status in _FAILED]
     if failed:
         return "failed", "actions_failed", "; ".join(sorted({result.message for result in failed}))
-    return "applied", "applied", f"{len(execution.results)} actions done"
+    unsent = [result.message for result in execution.results if _is_unsent_entry(result)]
+    if unsent:
+        return "failed", "entry_not_sent", "; ".join(sorted(set(unsent)))
+    short = "".join(f"; {_shortfall(result)}" for result in execution.results if _shortfall(result))
+    return "applied", "applied", f"{len(execution.results)} actions done{short}"
+
+
+def _is_unsent_entry(result: ActionResult) -> bool:
+    """An entry that was held back: the decision was applied in part only."""
+    order = result.action
+    is_entry = isinstance(order, PlaceOrder) and order.purpose.increases_exposure
+    return is_entry and result.status is ActionStatus.SKIPPED
+
+
+def _shortfall(result: ActionResult) -> str:
+    """What an order that filled in part left open; "" for every other action."""
+    order = result.action
+    if not isinstance(order, PlaceOrder) or result.status is not ActionStatus.FILLED:
+        return ""
+    if order.leg is not None or result.filled_base >= order.size_base:
+        return ""
+    filled, wanted = wire(result.filled_base), wire(order.size_base)
+    return f"the {order.purpose} of {order.symbol} filled {filled} of {wanted}"
 
 
 def _book(performance: PerformanceSoFar | None, activity: Activity | None) -> PerformanceSoFar | None:
