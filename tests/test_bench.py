@@ -1,0 +1,133 @@
+"""Every benchmark runs at a tiny size, on real parts, and prints what docs/benchmarks.md names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import BENCHMARKS, main
+from bench.measure import Figure, Laps, spread
+from wonttrade_dagster.adapters.clock import SystemClock
+from wonttrade_dagster.core.cycle import EDGES
+
+ROOT = Path(__file__).parents[1]
+HEAD = {"benchmark", "seed", "count", "unit", "machine", "figures", "ratios", "facts"}
+STAGES = {f"stage.{stage.value}" for stage in EDGES}
+
+
+def figures_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main([*arguments, "--json", "--seed", "3"]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert data.keys() == HEAD
+    assert data["machine"]["cores"] == os.cpu_count()
+    for name, figure in data["figures"].items():
+        assert {"unit", "median", "low", "high", "samples"} <= figure.keys(), name
+        assert figure["low"] <= figure["median"] <= figure["high"], name
+    return data
+
+
+def test_live_cycles_send_orders_and_account_for_their_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = SystemClock.now_ms
+    data = figures_of(capsys, "cycle", "--cycles", "1")
+    figures = data["figures"]
+    assert STAGES | {"own_cpu", "own_cpu_without_sdk", "wall_without_model", "model_call"} <= figures.keys()
+    assert figures["own_cpu"]["samples"] == 1
+    assert 0 < figures["own_cpu_without_sdk"]["median"] < figures["own_cpu"]["median"]
+    assert 0 <= data["ratios"]["signing_share_of_own_cpu"] < 1
+    assert sum(data["facts"]["outcomes"].values()) == 1
+    assert SystemClock.now_ms is clock
+
+
+def test_core_parts_stand_beside_their_goals(capsys: pytest.CaptureFixture[str]) -> None:
+    data = figures_of(capsys, "core", "--count", "4")
+    goals = {name: figure["goal"] for name, figure in data["figures"].items() if "goal" in figure}
+    assert goals == {
+        "plan_open": 1.0,
+        "plan_flip": 1.0,
+        "plan_nothing": 1.0,
+        "prompt": 1.0,
+        "judge": 0.3,
+        "indicators": 20.0,
+    }
+    actions = data["facts"]["actions"]
+    assert actions["plan_nothing"] == 0
+    assert actions["plan_flip"] > actions["plan_open"] >= 6, "leverage, entry and two exits a symbol, or more"
+
+
+def test_backtest_variants_trade_alike_and_show_where_the_time_goes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = figures_of(capsys, "backtest", "--count", "6")
+    variants = ("http_batched", "http_synced", "in_process_batched", "in_process_synced")
+    rates = {f"cycles_per_second.{name}" for name in variants}
+    cycles = {f"cycle.{name}" for name in variants}
+    assert rates | cycles | STAGES | {"stage.advance", "stage.write"} <= data["figures"].keys()
+    assert all(data["figures"][name]["samples"] == 6 for name in cycles | STAGES)
+    shares = [share for name, share in data["ratios"].items() if name.startswith("cpu_share.")]
+    assert sum(shares) == pytest.approx(1, abs=0.01)
+    assert data["facts"]["fills"] >= 2
+    assert data["facts"]["peak_rss_mb"] > 10
+
+
+def test_the_walk_passes_every_bar_without_reaching_an_order(capsys: pytest.CaptureFixture[str]) -> None:
+    data = figures_of(capsys, "walk", "--count", "2000")
+    assert {"bars_per_second", "bars_per_second_two_symbols", "align_two_symbols"} <= data["figures"].keys()
+    assert data["figures"]["bars_per_second"]["unit"] == "bars/s"
+
+
+def test_without_a_name_every_benchmark_is_listed_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(BENCHMARKS)
+
+
+def test_a_person_gets_a_table_with_goals_and_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["walk", "--count", "500"]) == 0
+    table = capsys.readouterr().out
+    assert f"{os.cpu_count()} cores" in table
+    assert "bars_per_second" in table
+
+
+def test_an_unknown_name_is_one_sentence_and_exit_code_2() -> None:
+    command = [sys.executable, "-m", "bench", "cycles"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "bench: there is no benchmark 'cycles': choose one of cycle, core, backtest, walk"
+    ]
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "1001"])
+def test_a_count_that_cannot_be_run_is_refused_with_the_range(
+    capsys: pytest.CaptureFixture[str], count: str
+) -> None:
+    assert main(["cycle", "--cycles", count]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "1 to 1000" in told.err
+
+
+def test_a_goal_binds_the_median_from_the_right_side() -> None:
+    quick = Figure("a", "ms", [1.0, 2.0, 9.0], goal=2.0)
+    assert (quick.median, quick.is_met) == (2.0, True)
+    assert Figure("a", "ms", [3.0], goal=2.0).is_met is False
+    assert Figure("a", "1/s", [3.0], goal=2.0, is_rate=True).is_met is True
+    assert Figure("a", "1/s", [3.0]).is_met is None
+
+
+def test_the_spread_leaves_a_tenth_out_on_either_side() -> None:
+    assert spread([float(i) for i in range(20, 0, -1)]) == (3.0, 18.0)
+    assert spread([5.0, 1.0]) == (1.0, 5.0)
+
+
+def test_a_lap_measures_the_block_and_not_what_lies_between() -> None:
+    laps = Laps()
+    for _ in range(3):
+        with laps.lap():
+            sum(range(1000))
+    sum(range(3_000_000))
+    assert len(laps.wall_ms) == len(laps.cpu_ms) == 3
+    assert 0 < min(laps.wall_ms) <= max(laps.wall_ms) < 50
