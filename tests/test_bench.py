@@ -96,7 +96,7 @@ def test_an_unknown_name_is_one_sentence_and_exit_code_2() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "bench: there is no benchmark 'cycles': choose one of cycle, core, backtest, walk"
+        f"bench: there is no benchmark 'cycles': choose one of {', '.join(BENCHMARKS)}"
     ]
 
 
