@@ -64,4 +64,6 @@ def test_no_secret_is_written_by_cycles_and_backtests_that_succeed_or_fail(
     assert not [needle for canary in CANARIES for needle in spellings(canary) if needle in output]
     assert leaks(tmp_path) == []
     written = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert {".db", ".duckdb", ".ndjson", ".html", ".json", ".prom"} <= written, "there was something to search"
+    assert {".db", ".duckdb", ".ndjson", ".html", ".json", ".prom"} <= written, (
+        "there was something to search"
+    )
