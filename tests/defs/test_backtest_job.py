@@ -244,6 +244,26 @@ def test_a_model_that_is_refused_half_of_the_time_does_not_end_a_backtest(
     assert {"invalid_json", "model_refused", "reply_truncated"} <= reasons
 
 
+def test_a_model_server_that_dies_on_the_way_ends_the_backtest_and_what_it_wrote_stays(
+    finished: Finished, loopback: Loopback
+) -> None:
+    """One gap is a refused cycle; three in a row would measure the outage."""
+    answer = finished.cycles()[0]["body"]["reply"]["text"]
+    gone = {"kind": "reset", "times": 4}
+    loopback.model("faults", [gone, {"kind": "reply", "text": answer}])
+    first = backtest(finished.config, "no-first-answer", ("2025-06-01", "2025-06-01"), cycle_minutes=240)
+    assert "cannot be reached" in failure_of(first)
+    loopback.model("faults", [])
+    good = {"kind": "reply", "text": answer}
+    loopback.model("faults", [good, gone, good, {"kind": "reset", "times": 12}])
+    later = backtest(finished.config, "dies", ("2025-06-01", "2025-06-01"), cycle_minutes=180)
+    assert "the cycles it finished are in" in failure_of(later)
+    folder = backtest_folder(finished.settings.data_dir, "dies")
+    lines = [json.loads(line) for line in (folder / RESULTS_NAME).read_text().splitlines()[1:]]
+    assert [line["body"]["reply"] is not None for line in lines] == [True, False, True, False, False, False]
+    assert not (folder / SUMMARY_NAME).exists()
+
+
 def test_days_without_candles_are_refused_by_name_and_nothing_is_written(
     finished: Finished, loopback: Loopback
 ) -> None:

@@ -105,6 +105,11 @@ def market() -> Market:
 
 
 @pytest.fixture(scope="module")
+def clean(market: Market, tmp_path_factory: pytest.TempPathFactory) -> BacktestReplayProvider:
+    return market.provider(tmp_path_factory.mktemp("clean") / "clean.duckdb")
+
+
+@pytest.fixture(scope="module")
 def builder(checkout: Path) -> ContextBuilder:
     limits = RiskLimits(Decimal(5000), Decimal(8000), 5)
     rules = ExecutionRules(Decimal(100), Decimal(5), 60_000, "close", Decimal("4.5"), "00000000")
@@ -122,22 +127,25 @@ def prompt_at(provider: BacktestReplayProvider, builder: ContextBuilder, cycle_m
     return prompt.system + prompt.user
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cycle=st.integers(0, (TO_MS - FROM_MS) // (15 * MINUTE_MS) - 1), seed=st.integers(0, 2**32 - 1))
 def test_noise_after_a_cycle_leaves_its_prompt_byte_identical(
-    market: Market, builder: ContextBuilder, tmp_path: Path, cycle: int, seed: int
+    market: Market,
+    clean: BacktestReplayProvider,
+    builder: ContextBuilder,
+    tmp_path: Path,
+    cycle: int,
+    seed: int,
 ) -> None:
     cycle_ms = FROM_MS + cycle * 15 * MINUTE_MS
-    clean = market.provider(tmp_path / "clean.duckdb")
     dirty = market.poisoned(cycle_ms, seed).provider(tmp_path / "dirty.duckdb")
     assert prompt_at(dirty, builder, cycle_ms) == prompt_at(clean, builder, cycle_ms)
 
 
 def test_the_poison_does_reach_the_prompt_once_its_candle_has_closed(
-    market: Market, builder: ContextBuilder, tmp_path: Path
+    market: Market, clean: BacktestReplayProvider, builder: ContextBuilder, tmp_path: Path
 ) -> None:
     cycle_ms = FROM_MS + 40 * 15 * MINUTE_MS
-    clean = market.provider(tmp_path / "clean.duckdb")
     dirty = market.poisoned(cycle_ms, 3).provider(tmp_path / "dirty.duckdb")
     later_ms = cycle_ms + 15 * MINUTE_MS
     assert prompt_at(dirty, builder, later_ms) != prompt_at(clean, builder, later_ms)

@@ -1,0 +1,158 @@
+"""What one backtest leaves behind: a line a cycle, rows, its own DuckDB file, never overwritten."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from cycle_samples import D, at, decision, fill, order, position, report, stop
+
+from wonttrade_dagster.adapters.backtest_results import (
+    DATABASE_NAME,
+    RESULTS_NAME,
+    SUMMARY_NAME,
+    BacktestResults,
+    backtest_folder,
+    open_results,
+)
+from wonttrade_dagster.core.backtest import MemoryRecords
+from wonttrade_dagster.core.errors import UsageError
+from wonttrade_dagster.core.model import (
+    ActionResult,
+    ActionStatus,
+    Decision,
+    DecisionRecord,
+    ExecutionPlan,
+    ExecutionReport,
+    Leg,
+    ModelReply,
+    Prompt,
+    Refusal,
+    Stage,
+    TokenUsage,
+)
+
+SECRET = "sk-a-canary-of-the-results"
+
+
+def opened(folder: Path) -> BacktestResults:
+    return open_results(folder, sync_every=2, secrets=(SECRET,))
+
+
+def finished(cycle: int, decided: Decision | Refusal | None = None, **changes: Any) -> MemoryRecords:
+    cycle_ms, records = at(cycle), MemoryRecords()
+    prompt = Prompt("system", f"user {cycle} {SECRET}", "trader/v1", "t", "s", "p")
+    reply = ModelReply("{}", "m", f"r-{cycle}", "stop", TokenUsage(100, 20), cycle_ms, cycle_ms + 900 + cycle)
+    chosen = decided or decision()
+    placed = ActionResult(order(), ActionStatus.FILLED)
+    protection = (stop(), stop(leg=Leg.TAKE_PROFIT))
+    told = report(cycle, fills=(fill(cycle),), positions=(position(),), protection=protection, **changes)
+    records.keep(cycle_ms, Stage.DECISIONS, DecisionRecord(cycle_ms, chosen, prompt, reply, cycle_ms + 1_000))
+    records.keep(cycle_ms, Stage.EXECUTION_PLANS, ExecutionPlan(cycle_ms, (order(),)))
+    seconds = (("BTC", 1.5),) if cycle == 0 else ()
+    execution = ExecutionReport(cycle_ms, (placed,), unprotected_seconds=seconds)
+    records.keep(cycle_ms, Stage.EXECUTIONS, execution)
+    records.keep(cycle_ms, Stage.CYCLE_REPORTS, told)
+    return records
+
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / RESULTS_NAME).read_text().splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return backtest_folder(tmp_path, "b-1")
+
+
+def test_the_first_line_says_what_it_is_and_each_cycle_adds_one(folder: Path) -> None:
+    results = opened(folder)
+    with results.journal:
+        results.begin({"model": "m"}, at(0))
+        for cycle in range(3):
+            results.cycle(finished(cycle), ({"event": "FundingPayment"},))
+    lines = written(folder)
+    assert [line["kind"] for line in lines] == ["backtest", "cycle", "cycle", "cycle"]
+    assert [line["cycle_ms"] for line in lines[1:]] == [at(0), at(1), at(2)]
+    body = lines[1]["body"]
+    assert body["events"] == [{"event": "FundingPayment"}]
+    assert (body["reply"]["request_id"], body["prompt"]["system"], body["prior_plan"]) == (
+        "r-0",
+        "system",
+        "replaced",
+    )
+    assert body["results"] == [["filled", ""]]
+
+
+def test_no_secret_reaches_the_file(folder: Path) -> None:
+    results = opened(folder)
+    with results.journal:
+        results.cycle(finished(0), ())
+    assert SECRET not in (folder / RESULTS_NAME).read_text()
+    assert "[redacted]" in written(folder)[0]["body"]["prompt"]["user"]
+
+
+def test_a_refused_cycle_keeps_its_reason_and_has_no_prior_plan(folder: Path) -> None:
+    results = opened(folder)
+    refused = Refusal("violations", "two rules")
+    with results.journal:
+        results.cycle(finished(0, refused, outcome="refused", reason="violations"), ())
+    body = written(folder)[0]["body"]
+    assert (body["outcome"], body["reason"], body["prior_plan"]) == ("refused", "violations", None)
+    assert results.frames().decisions.row(0, named=True)["told"] == "two rules"
+
+
+def test_the_rows_are_those_of_the_cycles(folder: Path) -> None:
+    results = opened(folder)
+    results.open_account(at(-1), D(10_000))
+    with results.journal:
+        for cycle in range(3):
+            results.cycle(finished(cycle), ())
+    frames = results.frames()
+    assert frames.equity.rows() == [(at(-1), 10_000.0), *((at(cycle), 1_000.0) for cycle in range(3))]
+    assert frames.fills.height == 3
+    assert frames.latency.rows()[2] == (at(2), 902, 100, 20)
+    assert frames.protection.rows() == [(at(cycle), "BTC", 90.0, 90.0) for cycle in range(3)]
+    assert results.unprotected().total_seconds == 1.5
+
+
+def test_a_cycle_without_account_or_reply_adds_neither_equity_nor_latency(folder: Path) -> None:
+    results = opened(folder)
+    records = finished(0, account_value_usd=None)
+    gone = DecisionRecord(at(0), Refusal("model_unavailable", "gone"), None, None, at(0))
+    records.records[Stage.DECISIONS] = gone
+    with results.journal:
+        results.cycle(records, ())
+    frames = results.frames()
+    assert (frames.equity.height, frames.latency.height, frames.decisions.height) == (0, 0, 1)
+
+
+def test_the_rows_stand_in_the_backtests_own_database(folder: Path) -> None:
+    results = opened(folder)
+    with results.journal:
+        results.cycle(finished(0), ())
+    path = results.store(results.frames(), 1.0)
+    assert path == folder / DATABASE_NAME
+    with duckdb.connect(str(path), read_only=True) as connection:
+        tables = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
+        assert tables == {"equity", "fills", "latency", "decisions", "protection"}
+        assert connection.execute("select count(*) from fills").fetchone() == (1,)
+
+
+def test_a_finished_backtest_is_refused_by_name(folder: Path) -> None:
+    opened(folder)
+    (folder / SUMMARY_NAME).write_text("{}")
+    with pytest.raises(UsageError, match="backtest b-1 is finished: start a new one"):
+        opened(folder)
+
+
+def test_an_unfinished_attempt_is_moved_aside_each_time(folder: Path) -> None:
+    for attempt in range(3):
+        results = opened(folder)
+        with results.journal:
+            results.begin({"attempt": attempt}, at(0))
+    kept = sorted(folder.glob(f"{RESULTS_NAME}.attempt-?"))
+    assert [json.loads(path.read_text())["body"]["attempt"] for path in kept] == [0, 1]
+    assert written(folder)[0]["body"]["attempt"] == 2
+    assert written(folder)[0]["seq"] == 1
