@@ -129,11 +129,29 @@ def test_a_bracket_whose_parent_rests_places_its_children_when_it_fills(
     legs = [leg("B", 79_500, GTC), leg("A", 70_200, STOP)]
     answer = statuses(exchange.bulk_orders(legs, grouping="normalTpsl"))
     assert answer[1] == "waitingForFill"
-    parent = info.frontend_open_orders(ME)
-    assert [row["orderType"] for row in parent] == ["Limit"]
-    assert parent[0]["children"][0]["triggerPx"] == "78000.0"
+    child, parent = info.frontend_open_orders(ME)
+    assert (child["orderType"], parent["orderType"]) == ("Stop Market", "Limit")
+    assert parent["children"] == [child], "recorded in 2023: a child is listed itself too, under one oid"
+    assert child["oid"] == parent["oid"] + 1
+    assert info.query_order_by_oid(ME, child["oid"])["order"]["status"] == "open"
     control("price", {"coin": "BTC", "mid": 79_000})
-    assert [row["orderType"] for row in info.frontend_open_orders(ME)] == ["Stop Market"]
+    placed = info.frontend_open_orders(ME)
+    assert [row["oid"] for row in placed] == [child["oid"]]
+
+
+def test_children_of_a_resting_parent_neither_fire_nor_outlive_it(
+    info: Info, exchange: Exchange, control: Control
+) -> None:
+    legs = [leg("B", 79_500, GTC), leg("A", 70_200, STOP), leg("A", 75_600, TAKE_PROFIT)]
+    parent = statuses(exchange.bulk_orders(legs, grouping="normalTpsl"))[0]["resting"]["oid"]
+    control("price", {"coin": "BTC", "mid": 85_000})
+    assert len(info.open_orders(ME)) == 3, "the take-profit's price is reached, but nothing was bought"
+    assert statuses(exchange.cancel("BTC", parent + 2)) == ["success"]
+    assert [row["oid"] for row in info.open_orders(ME)] == [parent + 1, parent]
+    assert statuses(exchange.cancel("BTC", parent)) == ["success"]
+    assert info.open_orders(ME) == []
+    ended = [info.query_order_by_oid(ME, parent + index)["order"]["status"] for index in range(3)]
+    assert ended == ["canceled"] * 3
 
 
 def test_an_ioc_parent_that_fills_in_part_leaves_the_position_naked(

@@ -5,6 +5,7 @@ Belongs here: arguments. Does not belong here: anything else (``wonttrade sandbo
 
 import argparse
 import sys
+from pathlib import Path
 
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.sandbox.server import DEFAULT_SEED, run_sandbox
@@ -19,9 +20,22 @@ def main() -> int:
     parser.add_argument(
         "--model-latency-ms", type=int, default=0, help="how long the model pretends to think"
     )
+    parser.add_argument("--rate-limits", action="store_true", help="enforce the venue's request limits")
+    parser.add_argument("--candles", type=Path, nargs="+", default=[], help="recorded candles to replay")
+    parser.add_argument("--script", type=Path, help="a JSON file of price moves")
+    parser.add_argument("--state", type=Path, help="keep the venue's state in this file across its own death")
     args = parser.parse_args()
     try:
-        run_sandbox(args.port, args.model_port, args.seed, model_latency_ms=args.model_latency_ms)
+        run_sandbox(
+            args.port,
+            args.model_port,
+            args.seed,
+            model_latency_ms=args.model_latency_ms,
+            rate_limits=args.rate_limits,
+            candles=args.candles,
+            script=args.script,
+            state_path=args.state,
+        )
     except WontTradeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -8,7 +8,7 @@ other end of the parent ends them. When one child fills, the other is ``siblingF
 
 from collections.abc import Iterator
 
-from wonttrade_dagster.core.simulation.records import OrderStatus
+from wonttrade_dagster.core.simulation.records import OrderStatus, StandingOrder
 from wonttrade_dagster.sandbox.account_log import CHILD_CANCELED, Account, StatusRow, TpslGroup
 
 FILLED = OrderStatus.FILLED.value
@@ -50,6 +50,12 @@ def alive(account: Account) -> list[TpslGroup]:
         if (group.waiting and group.parent_oid in standing)
         or sum(oid in standing for oid in group.child_oids) > 1
     ]
+
+
+def ended(account: Account) -> list[StandingOrder]:
+    """Children that wait for a parent that is gone for another reason than its fill."""
+    standing = account.state.orders
+    return [o for group in account.groups if group.parent_oid not in standing for o in group.waiting]
 
 
 def _releases(parent: StatusRow) -> bool:

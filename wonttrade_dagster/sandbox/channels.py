@@ -7,12 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from wonttrade_dagster.sandbox import intervals, rows
+from wonttrade_dagster.sandbox import info_user, intervals, rows, spot
 from wonttrade_dagster.sandbox.account_log import Account
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_address
 from wonttrade_dagster.sandbox.info_market import asset_context, book_json, level_json, mids
 from wonttrade_dagster.sandbox.venue import LoopbackVenue
 
+BY_THE_VENUE = ("Canceled", "scheduledCancel")
+"""Ends of the words for cancels that the user did not ask for; a plain ``canceled`` is theirs."""
+WEB_DATA_MS = 1_000
 MARKET_PUSH_MS = 500
 """The venue pushes a book at most twice a second."""
 QUIET_PUSH_MS = 5_000
@@ -40,6 +43,14 @@ class Channel(ABC):
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self.key = repr(sorted((name, str(value)) for name, value in subscription.items()))
+
+    def has_coin(self, coin: str) -> bool:
+        """Whether the subscription is about ``coin``: what a fault is limited by."""
+        return self.subscription.get("coin") == coin
+
+    def has_user(self, address: str) -> bool:
+        """Whether the subscription is about the account ``address``."""
+        return self.subscription.get("user") == address.lower()
 
     @abstractmethod
     def snapshot(self) -> list[Frame]:
@@ -157,7 +168,7 @@ def _normalised(venue: LoopbackVenue, wanted: Mapping[str, Any]) -> Subscription
     if "user" in subscription:
         subscription["user"] = read_address(subscription["user"])
     coin = subscription.get("coin")
-    if coin is not None and coin not in venue.market.coins():
+    if coin is not None and coin not in venue.market.books():
         raise UnknownCoinError(f"there is no coin {coin!r}")
     return {**_ECHOED.get(str(wanted.get("type")), {}), **subscription}
 
@@ -200,9 +211,8 @@ def _bbo(venue: LoopbackVenue, subscription: Subscription) -> Channel:
 
 def _context(venue: LoopbackVenue, subscription: Subscription) -> Channel:
     coin = str(subscription["coin"])
-    return MarketChannel(
-        venue, subscription, lambda: {"coin": coin, "ctx": asset_context(venue.market, coin)}
-    )
+    context = spot.context if spot.is_spot(coin) else asset_context
+    return MarketChannel(venue, subscription, lambda: {"coin": coin, "ctx": context(venue.market, coin)})
 
 
 def _all_mids(venue: LoopbackVenue, subscription: Subscription) -> Channel:
@@ -211,6 +221,8 @@ def _all_mids(venue: LoopbackVenue, subscription: Subscription) -> Channel:
 
 def _active_asset(venue: LoopbackVenue, subscription: Subscription) -> Channel:
     coin, user = str(subscription["coin"]), str(subscription["user"])
+    if spot.is_spot(coin):
+        raise SchemaError(f"{coin} is not a perpetual")
 
     def picture() -> Frame:
         return rows.active_asset(venue.rules, venue.market.mark_px(coin), venue.account(user), coin)
@@ -236,7 +248,7 @@ def _user_fundings(user: str, found: list[Any], kind: Kind) -> list[Frame]:
 
 
 def _user_ledger(user: str, found: list[Any], kind: Kind) -> list[Frame]:
-    paid = [rows.deposit(deposit) for deposit in found]
+    paid = [rows.ledger(row) for row in found]
     data = {"isSnapshot": kind == "snapshot", "user": user, "nonFundingLedgerUpdates": paid}
     return [{"channel": "userNonFundingLedgerUpdates", "data": data}]
 
@@ -256,20 +268,73 @@ def _user_events(user: str, found: list[Any], kind: Kind) -> list[Frame]:
 
 
 class _UserEvents(Channel):
-    """Fills and funding of one user in one channel, without a snapshot."""
+    """What befalls one user, in one channel and without a snapshot."""
 
     def __init__(self, venue: LoopbackVenue, subscription: Subscription) -> None:
         super().__init__(subscription)
         self._fills = LogChannel(venue, subscription, lambda a: a.executions, _user_events)
-        self._fundings = LogChannel(venue, subscription, lambda a: a.fundings, _funding_events)
+        self._logs = (
+            self._fills,
+            LogChannel(venue, subscription, lambda a: a.fundings, _funding_events),
+            LogChannel(venue, subscription, lambda a: a.liquidations, _liquidation_events),
+            LogChannel(venue, subscription, lambda a: a.statuses, _foreign_cancels),
+        )
 
     def snapshot(self) -> list[Frame]:
         """Nothing, but remembers where the logs stand."""
-        return [*self._fills.snapshot(), *self._fundings.snapshot()]
+        return [frame for log in self._logs for frame in log.snapshot()]
 
     def due(self) -> list[Frame]:
-        """Fills, then funding."""
-        return [*self._fills.due(), *self._fundings.due()]
+        """Fills, then funding, liquidations, and orders that the venue cancelled."""
+        return [frame for log in self._logs for frame in log.due()]
+
+
+def _liquidation_events(user: str, found: list[Any], kind: Kind) -> list[Frame]:
+    if kind == "snapshot":
+        return []
+    told = [rows.liquidation_event(row, user) for row in found]
+    return [{"channel": "user", "data": {"liquidation": row}} for row in told]
+
+
+def _foreign_cancels(_user: str, found: list[Any], kind: Kind) -> list[Frame]:
+    """Orders that somebody else than the user cancelled: the venue, for a reason with a word of its own."""
+    told = [
+        {"coin": row.order.symbol, "oid": row.order.oid} for row in found if row.status.endswith(BY_THE_VENUE)
+    ]
+    return [{"channel": "user", "data": {"nonUserCancel": told}}] if told and kind == "news" else []
+
+
+class _WebData(Channel):
+    """What the venue's own front end shows, every second while it changes."""
+
+    def __init__(self, venue: LoopbackVenue, subscription: Subscription) -> None:
+        super().__init__(subscription)
+        self._venue = venue
+        self._user = str(subscription["user"])
+        self._sent_ms = 0
+
+    def snapshot(self) -> list[Frame]:
+        """The whole page."""
+        self._sent_ms = self._venue.clock.host_ms()
+        page = info_user.web_data(self._venue, self._venue.account(self._user))
+        return [{"channel": "webData2", "data": page}]
+
+    def due(self) -> list[Frame]:
+        """The whole page again, once a second."""
+        is_due = self._venue.clock.host_ms() - self._sent_ms >= WEB_DATA_MS
+        return self.snapshot() if is_due else []
+
+
+class _Quiet(Channel):
+    """A subscription that the venue takes and on which nothing ever happens here."""
+
+    def snapshot(self) -> list[Frame]:
+        """Nothing."""
+        return []
+
+    def due(self) -> list[Frame]:
+        """Nothing."""
+        return []
 
 
 def _funding_events(_user: str, found: list[Any], kind: Kind) -> list[Frame]:
@@ -289,7 +354,9 @@ _CHANNELS: Mapping[str, Callable[[LoopbackVenue, Subscription], Channel]] = {
     "activeAssetData": _active_asset,
     "userFills": lambda v, s: LogChannel(v, s, lambda a: a.executions, _user_fills),
     "userFundings": lambda v, s: LogChannel(v, s, lambda a: a.fundings, _user_fundings),
-    "userNonFundingLedgerUpdates": lambda v, s: LogChannel(v, s, lambda a: a.deposits, _user_ledger),
+    "userNonFundingLedgerUpdates": lambda v, s: LogChannel(v, s, lambda a: a.ledger, _user_ledger),
     "orderUpdates": lambda v, s: LogChannel(v, s, lambda a: a.statuses, _order_updates),
     "userEvents": _UserEvents,
+    "webData2": _WebData,
+    "notification": lambda _venue, subscription: _Quiet(subscription),
 }

@@ -5,6 +5,7 @@ Belongs here: the control endpoints. Does not belong here: what the venue does t
 
 import json
 from collections.abc import Awaitable, Callable
+from decimal import Decimal, InvalidOperation
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +14,17 @@ from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.faults import FaultList
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def read_decimal(value: object) -> Decimal:
+    """A finite number, given as a JSON number or as text. Raises ``ValueError``."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation as error:
+        raise ValueError(f"{value!r} is not a number") from error
+    if not number.is_finite():
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
 
 
 def bad_request(message: str) -> JSONResponse:

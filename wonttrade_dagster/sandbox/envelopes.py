@@ -36,6 +36,8 @@ ACTION_FIELDS: Mapping[str, frozenset[str]] = {
     "noop": frozenset(),
     "approveAgent": frozenset({"agentAddress", "agentName", "nonce"}) | _SIGNED,
     "usdClassTransfer": frozenset({"amount", "toPerp", "nonce"}) | _SIGNED,
+    "usdSend": frozenset({"destination", "amount", "time"}) | _SIGNED,
+    "withdraw3": frozenset({"destination", "amount", "time"}) | _SIGNED,
 }
 """What an action may hold beside its ``type``."""
 
@@ -144,6 +146,11 @@ def read_address(value: object) -> str:
     if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
         raise SchemaError("an address is 0x and 40 hex digits")
     return value.lower()
+
+
+def read_amount(value: object) -> Decimal:
+    """An amount of money as text. Raises ``SchemaError``."""
+    return _decimal(value)
 
 
 def read_oid(value: object) -> int | str:

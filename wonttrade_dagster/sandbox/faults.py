@@ -4,33 +4,50 @@ Belongs here: the list of faults waiting to happen, and how a transport fault is
 Does not belong here: what the venue or the model would have answered.
 
 A fault is a JSON object ``{"on": "exchange:order", "kind": "hang", "times": 1, …}``. ``on`` is a path
-(``info``), a path and a type (``info:candleSnapshot``, ``exchange:order``) or ``*``. Transport kinds:
+(``info``), a path and a type (``info:candleSnapshot``, ``exchange:order``, ``ws:bbo``) or ``*``; ``coin`` and
+``user`` limit it further, and ``after`` lets so many matching requests pass unharmed first. Transport kinds:
 
 ``hang`` never answers · ``reset`` closes the connection unread · ``429`` and ``500`` with a JSON ``null``
-· ``html200`` an error page with status 200 · ``trickle`` one byte every ``interval_ms`` · ``answer_lost``
-does what was asked, then closes the connection · ``reply`` answers ``body`` (any JSON) with ``status``.
+· ``502`` an error page, ``html200`` the same page with status 200 · ``trickle`` one byte every
+``interval_ms`` · ``answer_lost`` does what was asked, then closes the connection · ``reply`` answers ``body``
+(any JSON) with ``status``.
 
-Other kinds are acted out by whoever serves the request (``partial_ioc``, ``trigger_rejected``).
+Other kinds are acted out by whoever serves the request: ``order_groups``, ``mishaps``, ``stream``.
 """
 
 import asyncio
 import socket
 import struct
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import isfinite
+from typing import Any, Protocol
 
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-TRANSPORT_KINDS = frozenset({"hang", "reset", "429", "500", "html200", "trickle", "answer_lost", "reply"})
+TRANSPORT_KINDS = frozenset(
+    {"hang", "reset", "429", "500", "502", "html200", "trickle", "answer_lost", "reply"}
+)
 TRANSPORT_KEY = "wonttrade.transport"
 """Where :class:`AbortableProtocol` leaves the connection in the scope's extensions."""
 
 HTML_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 DEFAULT_HANG_MS = 3_600_000
 DEFAULT_TRICKLE_MS = 250
+DEFAULT_SKEW_MS = 600_000
+"""How far ahead a wrong clock is."""
+
+
+class Subject(Protocol):
+    """What a request is about."""
+
+    def has_coin(self, coin: str) -> bool:
+        """Whether it is about that coin."""
+
+    def has_user(self, address: str) -> bool:
+        """Whether it is about that account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +57,24 @@ class Fault:
     on: str
     kind: str
     times: int = 1
+    after: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def matches(self, path: str, request_type: str) -> bool:
-        """Whether a request to ``path`` of ``request_type`` is meant."""
-        return self.on in {"*", path, f"{path}:{request_type}"}
+    def matches(self, path: str, request_type: str, subject: Subject | None = None) -> bool:
+        """Whether a request to ``path`` of ``request_type`` about ``subject`` is meant."""
+        if self.on not in {"*", path, f"{path}:{request_type}"}:
+            return False
+        coin, user = self.options.get("coin"), self.options.get("user")
+        if coin is None and user is None:
+            return True
+        if subject is None or (coin is not None and not subject.has_coin(str(coin))):
+            return False
+        return user is None or subject.has_user(str(user))
+
+    def as_json(self) -> dict[str, Any]:
+        """As it was given."""
+        row = {"on": self.on, "kind": self.kind, "times": self.times, **self.options}
+        return row | {"after": self.after} if self.after else row
 
 
 class FaultList:
@@ -71,34 +101,76 @@ class FaultList:
         with self._lock:
             self._waiting.clear()
 
-    def take(self, path: str, request_type: str, kinds: frozenset[str] | None = None) -> Fault | None:
-        """The next fault for a request, counted down; None when all goes well."""
-        with self._lock:
-            for index, fault in enumerate(self._waiting):
-                if fault.matches(path, request_type) and (kinds is None or fault.kind in kinds):
-                    self._count_down(index, fault)
+    def take(
+        self,
+        path: str,
+        request_type: str,
+        kinds: frozenset[str] | None = None,
+        subject: Subject | None = None,
+        accept: Callable[[Fault], bool] | None = None,
+    ) -> Fault | None:
+        """The next fault for a request, counted down; None when all goes well.
+
+        Args:
+            path: ``info``, ``exchange`` or ``ws``.
+            request_type: of the request, action or subscription.
+            kinds: the kinds that can befall it here, all by default.
+            subject: what it is about, for faults limited to a coin or a user.
+            accept: whether a matching fault can happen now; it goes on waiting otherwise.
+        """
+        for fault in self._of(kinds):
+            # Outside the lock: a subject may recover a signature, ``accept`` may take the venue's lock.
+            if fault.matches(path, request_type, subject) and (accept is None or accept(fault)):
+                taken = self._count_down(fault)
+                if taken:
                     return fault
         return None
+
+    def _of(self, kinds: frozenset[str] | None) -> list[Fault]:
+        with self._lock:
+            return [fault for fault in self._waiting if kinds is None or fault.kind in kinds]
 
     def waiting(self) -> list[dict[str, Any]]:
         """The list as JSON."""
         with self._lock:
-            return [{"on": f.on, "kind": f.kind, "times": f.times, **f.options} for f in self._waiting]
+            return [fault.as_json() for fault in self._waiting]
 
-    def _count_down(self, index: int, fault: Fault) -> None:
-        if fault.times > 1:
-            self._waiting[index] = replace(fault, times=fault.times - 1)
-        else:
-            del self._waiting[index]
+    def _count_down(self, fault: Fault) -> bool:
+        """Whether the fault happens now: it was still waiting, and nothing had to pass before it."""
+        with self._lock:
+            index = next((i for i, other in enumerate(self._waiting) if other is fault), None)
+            if index is None:
+                return False
+            if fault.after:
+                self._waiting[index] = replace(fault, after=fault.after - 1)
+            elif fault.times > 1:
+                self._waiting[index] = replace(fault, times=fault.times - 1)
+            else:
+                del self._waiting[index]
+            return not fault.after
 
     def _read(self, row: object) -> Fault:
         if not isinstance(row, dict) or str(row.get("kind")) not in self._kinds:
             raise ValueError(f"a fault needs a kind out of {', '.join(sorted(self._kinds))}")
-        times = row.get("times", 1)
-        if not isinstance(times, int) or isinstance(times, bool) or times < 1:
-            raise ValueError("a fault's times must be a whole number of at least 1")
-        options = {key: value for key, value in row.items() if key not in {"on", "kind", "times"}}
-        return Fault(str(row.get("on", "*")), str(row["kind"]), times, options)
+        times, after = _count(row, "times", 1), _count(row, "after", 0)
+        options = {key: value for key, value in row.items() if key not in {"on", "kind", "times", "after"}}
+        _check_numbers(options)
+        return Fault(str(row.get("on", "*")), str(row["kind"]), times, after, options)
+
+
+def _count(row: Mapping[str, Any], name: str, least: int) -> int:
+    value = row.get(name, least)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"a fault's {name} must be a whole number of at least {least}")
+    return value
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    """Options that are times or fractions must be finite numbers, so that no request fails on them later."""
+    for name, value in options.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        if name.endswith(("_ms", "fraction")) and not is_number:
+            raise ValueError(f"a fault's {name} must be a number, not {value!r}")
 
 
 class AbortableProtocol(H11Protocol):
@@ -134,8 +206,8 @@ async def act_out(fault: Fault, scope: Mapping[str, Any], answer: Response) -> R
             cut(scope)
         case "429" | "500":
             return JSONResponse(None, status_code=int(fault.kind))
-        case "html200":
-            return HTMLResponse(HTML_PAGE)
+        case "502" | "html200":
+            return HTMLResponse(HTML_PAGE, status_code=502 if fault.kind == "502" else 200)
         case "reply":
             return JSONResponse(fault.options.get("body"), status_code=int(fault.options.get("status", 200)))
         case "trickle":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from wonttrade_dagster.sandbox import intervals, universe
+from wonttrade_dagster.sandbox import intervals, spot, universe
 from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_int
 from wonttrade_dagster.sandbox.intervals import HOUR_MS
@@ -16,6 +16,7 @@ from wonttrade_dagster.sandbox.numbers import text
 from wonttrade_dagster.sandbox.walk import DAY_MS
 
 MAX_RANGE_ROWS = 500
+RECENT_TRADES, RECENT_TRADES_MS = 31, 300_000
 FUNDING_STARTS_MS = 1_672_531_200_000
 """2023-01-01, as the candles."""
 IMPACT_USD = {"BTC": Decimal(20_000), "ETH": Decimal(20_000)}
@@ -39,8 +40,8 @@ def types() -> frozenset[str]:
 
 
 def mids(market: Market) -> dict[str, str]:
-    """``allMids``: every coin with a book."""
-    return {coin: text(market.mid_px(coin)) for coin in sorted(market.coins())}
+    """``allMids``: everything with a book, spot pairs too."""
+    return {coin: text(market.mid_px(coin)) for coin in sorted(market.books())}
 
 
 def asset_context(market: Market, coin: str) -> dict[str, Any]:
@@ -114,7 +115,9 @@ def _meta_and_contexts(market: Market, _body: Body) -> Json:
 
 def _l2_book(market: Market, body: Body) -> Json:
     coin = _coin(body)
-    return book_json(market.book(coin)) if coin in market.coins() else None
+    if coin in market.books():
+        return book_json(market.book(coin))
+    return {"coin": coin, "time": market.now_ms(), "levels": [[], []]} if _is_dead(coin) else None
 
 
 def _candles(market: Market, body: Body) -> Json:
@@ -123,14 +126,19 @@ def _candles(market: Market, body: Body) -> Json:
         raise SchemaError("candleSnapshot needs a req with a known interval")
     coin, interval = _coin(wanted), str(wanted["interval"])
     first_ms = read_int(wanted.get("startTime"), "startTime")
-    last_ms = read_int(wanted.get("endTime", market.now_ms()), "endTime")
-    if coin not in market.coins():
+    last = wanted.get("endTime")
+    last_ms = market.now_ms() if last is None else read_int(last, "endTime")
+    if _is_dead(coin):
+        return []
+    if coin not in market.books():
         raise InternalVenueError(f"there is no coin {coin!r}")
     return market.candles(coin, interval, first_ms, last_ms)
 
 
 def _funding_history(market: Market, body: Body) -> Json:
     coin, first_ms, last_ms = _coin(body), *time_range(body, market.now_ms())
+    if _is_dead(coin):
+        return []
     if coin not in market.coins():
         raise InternalVenueError(f"there is no coin {coin!r}")
     hour_ms = max(first_ms, FUNDING_STARTS_MS) // HOUR_MS * HOUR_MS
@@ -166,14 +174,45 @@ def _coin(body: Body) -> str:
     return coin
 
 
-def _spot_contexts(_market: Market, _body: Body) -> Json:
-    return [universe.spot_meta(), []]
+def _is_dead(coin: str) -> bool:
+    """Whether a coin is listed and no longer traded."""
+    return any(listing.coin == coin and listing.asset.is_delisted for listing in universe.LISTINGS)
+
+
+def _recent_trades(market: Market, body: Body) -> Json:
+    coin, now_ms = _coin(body), market.now_ms()
+    if coin not in market.books():
+        return [] if _is_dead(coin) else None
+    return market.trades(coin, now_ms - RECENT_TRADES_MS, now_ms)[:-RECENT_TRADES:-1]
+
+
+def _predicted(market: Market, _body: Body) -> Json:
+    hour_ms = market.now_ms() // HOUR_MS * HOUR_MS + HOUR_MS
+    return [
+        [
+            coin,
+            [
+                [
+                    "HlPerp",
+                    {
+                        "fundingRate": text(market.funding_rate(coin, hour_ms).rate),
+                        "nextFundingTime": hour_ms,
+                        "fundingIntervalHours": 1,
+                    },
+                ]
+            ],
+        ]
+        for coin in market.coins()
+    ]
 
 
 _ANSWERS: Mapping[str, Callable[[Market, Body], Any]] = {
     "meta": _meta,
-    "spotMeta": lambda _market, _body: universe.spot_meta(),
-    "spotMetaAndAssetCtxs": _spot_contexts,
+    "spotMeta": lambda _market, _body: spot.meta(),
+    "spotMetaAndAssetCtxs": lambda market, _body: spot.meta_and_contexts(market),
+    "recentTrades": _recent_trades,
+    "predictedFundings": _predicted,
+    "perpsAtOpenInterestCap": lambda _market, _body: [],
     "perpDexs": lambda _market, _body: universe.perp_dexs(),
     "metaAndAssetCtxs": _meta_and_contexts,
     "allMids": lambda market, _body: mids(market),

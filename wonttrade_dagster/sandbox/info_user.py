@@ -17,17 +17,19 @@ from wonttrade_dagster.core.simulation.margin import (
     value_usd,
 )
 from wonttrade_dagster.core.simulation.records import ExchangeState, PerpPosition, StandingOrder, VenueRules
-from wonttrade_dagster.sandbox import rows
+from wonttrade_dagster.sandbox import fee_schedule, info_market, rows, spot
 from wonttrade_dagster.sandbox.account_log import Account
 from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_address, read_oid
 from wonttrade_dagster.sandbox.info_market import MAX_RANGE_ROWS, time_range
+from wonttrade_dagster.sandbox.limits import request_cap
 from wonttrade_dagster.sandbox.numbers import text
 from wonttrade_dagster.sandbox.venue import LoopbackVenue
 from wonttrade_dagster.sandbox.walk import DAY_MS
 
 MAX_FILLS = 2_000
-FREE_REQUESTS = 10_000
+MAX_SAMPLES = 64
+"""About as many points as the venue gives to a period of its portfolio."""
 USD_DECIMALS = Decimal("0.000001")
 FINE_DECIMALS = Decimal("0.0000000001")
 PERIODS = (("day", DAY_MS), ("week", 7 * DAY_MS), ("month", 30 * DAY_MS), ("allTime", 0))
@@ -127,7 +129,9 @@ def _clearinghouse(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
 
 
 def _newest_first(account: Account) -> list[StandingOrder]:
-    return list(account.state.orders.values())[::-1]
+    """Standing orders and the children that wait for one of them, as the venue lists them."""
+    waiting = [order for order in account.waiting_children() if order.oid]
+    return sorted([*account.state.orders.values(), *waiting], key=lambda order: -order.oid)
 
 
 def _open_orders(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
@@ -165,8 +169,8 @@ def _funding(venue: LoopbackVenue, account: Account, body: Body) -> Json:
 
 def _ledger(venue: LoopbackVenue, account: Account, body: Body) -> Json:
     first_ms, last_ms = time_range(body, venue.market.now_ms())
-    found = [d for d in account.deposits if first_ms <= d.time_ms <= last_ms]
-    return [rows.deposit(d) for d in found[:MAX_RANGE_ROWS]]
+    found = [row for row in account.ledger if first_ms <= row.time_ms <= last_ms]
+    return [rows.ledger(row) for row in found[:MAX_RANGE_ROWS]]
 
 
 def _portfolio(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
@@ -177,7 +181,9 @@ def _portfolio(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
 
 
 def _period(account: Account, since_ms: int) -> dict[str, Any]:
-    samples = [sample for sample in account.equity if sample.time_ms >= since_ms]
+    recent = [sample for sample in account.equity if sample.time_ms >= since_ms]
+    step = max(1, len(recent) // MAX_SAMPLES)
+    samples = recent[:-1:step] + recent[-1:]
     start = samples[0].pnl_usd if samples and since_ms else Decimal(0)
     return {
         "accountValueHistory": [[s.time_ms, usd(s.value_usd)] for s in samples],
@@ -186,12 +192,11 @@ def _period(account: Account, since_ms: int) -> dict[str, Any]:
     }
 
 
-def _rate_limit(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
-    volume = account.volume_usd()
+def _rate_limit(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     return {
-        "cumVlm": usd(volume),
+        "cumVlm": usd(account.volume_usd()),
         "nRequestsUsed": account.requests_used,
-        "nRequestsCap": FREE_REQUESTS + int(volume),
+        "nRequestsCap": request_cap(account, venue.options),
     }
 
 
@@ -211,28 +216,12 @@ def _agents(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
     ]
 
 
-def _spot(_venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
-    return {"balances": []}
+def _spot(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
+    return spot.clearinghouse_state(account, is_known=venue.knows(account.address))
 
 
-def _fees(venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
-    taker, maker = text(venue.rules.taker_fee_rate), text(venue.rules.maker_fee_rate)
-    tiers: dict[str, list[Any]] = {"vip": [], "mm": []}
-    schedule = {"cross": taker, "add": maker, "spotCross": "0.0007", "spotAdd": "0.0004", "tiers": tiers}
-    return {
-        "dailyUserVlm": [],
-        "feeSchedule": {**schedule, "referralDiscount": "0.04", "stakingDiscountTiers": []},
-        "userCrossRate": taker,
-        "userAddRate": maker,
-        "userSpotCrossRate": "0.0007",
-        "userSpotAddRate": "0.0004",
-        "activeReferralDiscount": "0.0",
-        "trial": None,
-        "feeTrialReward": "0.0",
-        "nextTrialAvailableTimestamp": None,
-        "stakingLink": None,
-        "activeStakingDiscount": {"bpsOfMaxSupply": "0.0", "discount": "0.0"},
-    }
+def _fees(venue: LoopbackVenue, account: Account, _body: Body) -> Json:
+    return fee_schedule.user_fees(account, venue.rules, venue.market.now_ms())
 
 
 def _active_asset(venue: LoopbackVenue, account: Account, body: Body) -> Json:
@@ -240,6 +229,47 @@ def _active_asset(venue: LoopbackVenue, account: Account, body: Body) -> Json:
     if coin not in venue.market.coins():
         raise SchemaError("coin is missing or unknown")
     return rows.active_asset(venue.rules, venue.market.mark_px(str(coin)), account, str(coin))
+
+
+def web_data(venue: LoopbackVenue, account: Account) -> dict[str, Any]:
+    """``webData2``: what the venue's own front end shows. Its shape was never recorded."""
+    agents = venue.agents.of(account.address, venue.clock.host_ms())
+    unnamed = next((agent for agent in agents if not agent.name), None)
+    meta, contexts = info_market.answer(venue.market, {"type": "metaAndAssetCtxs"})
+    return {
+        "clearinghouseState": clearinghouse_state(venue, account),
+        "leadingVaults": [],
+        "totalVaultEquity": "0.0",
+        "openOrders": [rows.open_order(order, account) for order in _newest_first(account)],
+        "agentAddress": unnamed.address if unnamed else None,
+        "agentValidUntil": unnamed.valid_until_ms if unnamed else None,
+        "cumLedger": usd(account.state.deposits_usd),
+        "meta": meta,
+        "assetCtxs": contexts,
+        "serverTime": venue.market.now_ms(),
+        "isVault": False,
+        "user": account.address,
+        "twapStates": [],
+        "spotState": _spot(venue, account, {}),
+        "perpsAtOpenInterestCap": [],
+    }
+
+
+def _referral(_venue: LoopbackVenue, account: Account, _body: Body) -> Json:
+    return {
+        "referredBy": None,
+        "cumVlm": usd(account.volume_usd()),
+        "unclaimedRewards": "0.0",
+        "claimedRewards": "0.0",
+        "builderRewards": "0.0",
+        "referrerState": {"stage": "needToCreateCode", "data": {"required": "10000.0"}},
+        "rewardHistory": [],
+    }
+
+
+def _staking(_venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
+    amounts = dict.fromkeys(("delegated", "undelegated", "totalPendingWithdrawal"), "0.0")
+    return {**amounts, "nPendingWithdrawals": 0}
 
 
 def _nothing(_venue: LoopbackVenue, _account: Account, _body: Body) -> Json:
@@ -264,6 +294,15 @@ _ANSWERS: Mapping[str, Callable[[LoopbackVenue, Account, Body], Any]] = {
     "extraAgents": _agents,
     "activeAssetData": _active_asset,
     "subAccounts": lambda _venue, _account, _body: None,
+    "userToMultiSigSigners": lambda _venue, _account, _body: None,
+    "userDexAbstraction": lambda _venue, _account, _body: None,
+    "maxBuilderFee": lambda _venue, _account, _body: 0,
+    "webData2": lambda venue, account, _body: web_data(venue, account),
+    "referral": _referral,
+    "delegatorSummary": _staking,
+    "delegations": _nothing,
+    "delegatorRewards": _nothing,
+    "twapHistory": _nothing,
     "userVaultEquities": _nothing,
     "userTwapSliceFills": _nothing,
     "delegatorHistory": _nothing,

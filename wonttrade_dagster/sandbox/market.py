@@ -18,7 +18,7 @@ from wonttrade_dagster.sandbox.candles import candle_rows
 from wonttrade_dagster.sandbox.intervals import HOUR_MS
 from wonttrade_dagster.sandbox.numbers import text
 from wonttrade_dagster.sandbox.tape import QUOTE_MS, Tape
-from wonttrade_dagster.sandbox.universe import LISTINGS, Listing, traded
+from wonttrade_dagster.sandbox.universe import LISTINGS, SPOT_LISTINGS, Listing, traded
 from wonttrade_dagster.sandbox.walk import DAY_MS, BarSource
 
 BOOK_LEVELS = 20
@@ -82,26 +82,38 @@ class Market:
         self.tape = Tape(source)
         self.seed = seed
         self._now_ms = now_ms
-        self._listings: Mapping[str, Listing] = {listing.coin: listing for listing in traded(listings)}
+        self._perps = tuple(listing.coin for listing in traded(listings))
+        self._listings: Mapping[str, Listing] = {
+            listing.coin: listing for listing in (*traded(listings), *SPOT_LISTINGS)
+        }
 
     def now_ms(self) -> int:
         """The venue's clock."""
         return self._now_ms()
 
     def coins(self) -> tuple[str, ...]:
-        """The coins with a book, in the order of their asset ids."""
+        """The perpetuals with a book, in the order of their asset ids."""
+        return self._perps
+
+    def books(self) -> tuple[str, ...]:
+        """Everything with a book: the perpetuals, then the spot pairs."""
         return tuple(self._listings)
 
     def listing(self, coin: str) -> Listing:
         """What is listed under a name. Raises ``KeyError`` for an unknown or delisted coin."""
         return self._listings[coin]
 
-    def set_price(self, coin: str, mid: Decimal, hold_ms: int = DEFAULT_HOLD_MS) -> None:
-        """Move the mid now. Raises ``KeyError`` for an unknown coin, ``ValueError`` for a bad price."""
+    def set_price(self, coin: str, mid: Decimal, hold_ms: int = DEFAULT_HOLD_MS, after_ms: int = 0) -> None:
+        """Move the mid now, or ``after_ms`` from now.
+
+        Raises:
+            KeyError: the coin is unknown or delisted.
+            ValueError: the price is none.
+        """
         self.listing(coin)
         if not mid.is_finite() or mid <= 0 or hold_ms < 0:
             raise ValueError(f"the mid of {coin} must be positive and its hold not negative")
-        self.tape.move(coin, self.now_ms(), float(mid), hold_ms)
+        self.tape.move(coin, self.now_ms() + after_ms, float(mid), hold_ms)
 
     def mid_px(self, coin: str, time_ms: int | None = None) -> Decimal:
         """Middle of best bid and best ask: on the grid of half ticks."""

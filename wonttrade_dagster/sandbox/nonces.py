@@ -8,8 +8,10 @@ from collections.abc import Mapping
 
 KEPT = 100
 DAY_MS = 86_400_000
-OLDEST_MS = 2 * DAY_MS
-NEWEST_MS = DAY_MS
+MARGIN_MS = 120_000
+OLDEST_MS = 2 * DAY_MS - MARGIN_MS
+NEWEST_MS = DAY_MS - MARGIN_MS
+"""Documented: two days back, one ahead; measured two minutes narrower at both ends, which is stricter."""
 
 
 class NonceError(ValueError):

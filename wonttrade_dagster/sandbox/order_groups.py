@@ -5,7 +5,7 @@ Does not belong here: who may order (``actions``), what one order does (``core.s
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ from wonttrade_dagster.core.simulation.records import (
     OrderRequest,
     OrderStatus,
     Quote,
+    StandingOrder,
     Tif,
 )
 from wonttrade_dagster.sandbox.account_log import TpslGroup
@@ -65,11 +66,29 @@ def place_all(
     raise SchemaError(f"no grouping {grouping!r}")
 
 
+def modify_all(venue: LoopbackVenue, user: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Statuses of a ``batchModify``. An order that is already gone refuses the batch before anything moves.
+
+    Raises:
+        Refused: there is nothing left to modify.
+        SchemaError: a row is no modification.
+    """
+    keys = [read_oid(row.get("oid")) for row in rows]
+    standing = venue.accounts[user].state.orders.values()
+    known = {key for order in standing for key in (order.oid, order.request.cloid)}
+    if not rows:
+        raise Refused("Orders are empty.")
+    if not known.issuperset(keys):
+        raise Refused(DEAD_MODIFY)
+    return [modify(venue, user, row) for row in rows]
+
+
 def modify(venue: LoopbackVenue, user: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Replace one standing order: cancel and place, under a new oid.
 
     Only a plain limit order that does not cross may follow; otherwise the old one stays. A replacement that
-    would cross is refused when the old one is already gone (measured on the testnet, protocol §8.4).
+    would cross is refused when the old one is already gone (measured on the testnet, protocol §8.4). With
+    the venue's flag ``a`` ("always place"), which the SDK cannot send, whatever is asked for follows.
 
     Raises:
         Refused: there is nothing left to modify.
@@ -81,12 +100,31 @@ def modify(venue: LoopbackVenue, user: str, row: Mapping[str, Any]) -> dict[str,
     if old is None:
         raise Refused(DEAD_MODIFY)
     request = wire.request(symbol_of(venue, wire.asset_id))
+    if row.get("a") is True:
+        venue.cancel(user, old.oid)
+        return order_status(venue.place(user, request), wire.asset_id, wire.cloid)
     is_plain = request.trigger is None and old.request.trigger is None and request.tif is not Tif.IOC
     if not is_plain or request.is_buy != old.request.is_buy or request.symbol != old.symbol:
         return {"error": f"{BAD_MODIFY} asset={wire.asset_id}"}
     venue.cancel(user, old.oid)
     outcome = venue.place(user, replace(request, tif=Tif.ALO))
     return order_status(outcome, wire.asset_id, wire.cloid)
+
+
+@dataclass(frozen=True, slots=True)
+class _OneOrder:
+    """What a fault of a single order is limited by."""
+
+    symbol: str
+    user: str
+
+    def has_coin(self, coin: str) -> bool:
+        """Whether the order is for that coin."""
+        return coin == self.symbol
+
+    def has_user(self, address: str) -> bool:
+        """Whether the account is that one."""
+        return address.lower() == self.user
 
 
 class _Desk:
@@ -125,8 +163,12 @@ class _Desk:
             return [dict(first) for _ in wires]
         account = self._venue.accounts[self._user]
         requests = [request for wire, request in children if not self._is_rejected(wire, request)]
-        group = TpslGroup(outcome.oid, requests)
+        now_ms = self._venue.settled_ms
+        waiting = [StandingOrder(0, r, r.size_base, now_ms, is_waiting=True) for r in requests]
+        group = TpslGroup(outcome.oid, waiting)
         account.groups.append(group)
+        if outcome.oid in account.state.orders:
+            self._venue.number_children(account, group)
         self._venue.follow_up(account)
         word = WAITING_FOR_FILL if group.waiting else WAITING_FOR_TRIGGER
         accepted = {id(request) for request in requests}
@@ -138,20 +180,25 @@ class _Desk:
     def _place(self, wire: WireOrder, request: OrderRequest, *, bracket: bool = False) -> OrderOutcome:
         if self._is_rejected(wire, request):
             return OrderOutcome(OrderStatus.TRIGGER_PX_REJECTED, None, "Invalid TP/SL price.")
-        rejected = self._faults.take("exchange", "order", frozenset({"order_rejected"}))
+        rejected = self._faults.take("exchange", "order", frozenset({"order_rejected"}), self._one(request))
         if rejected is not None:
             sentence = str(rejected.options.get("error", "Insufficient margin to place order."))
             return OrderOutcome(OrderStatus.REJECTED, None, sentence)
         return self._venue.place(self._user, request, reshape=self._thinning(request), bracket=bracket)
 
     def _is_rejected(self, _wire: WireOrder, request: OrderRequest) -> bool:
+        if request.trigger is None:
+            return False
         kinds = frozenset({"trigger_rejected"})
-        return request.trigger is not None and self._faults.take("exchange", "order", kinds) is not None
+        return self._faults.take("exchange", "order", kinds, self._one(request)) is not None
+
+    def _one(self, request: OrderRequest) -> "_OneOrder":
+        return _OneOrder(request.symbol, self._user)
 
     def _thinning(self, request: OrderRequest) -> Reshape | None:
         if request.trigger is not None or request.tif is not Tif.IOC:
             return None
-        fault = self._faults.take("exchange", "order", frozenset({"partial_ioc"}))
+        fault = self._faults.take("exchange", "order", frozenset({"partial_ioc"}), self._one(request))
         if fault is None:
             return None
         decimals = self._venue.rules.assets[request.symbol].size_decimals

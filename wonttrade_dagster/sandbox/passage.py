@@ -52,11 +52,17 @@ def thresholds(states: Iterable[ExchangeState], rules: VenueRules) -> Thresholds
     return {coin: tuple(sorted(prices)) for coin, prices in found.items()}
 
 
-def moments(market: Market, watched: Thresholds, after_ms: int, until_ms: int) -> list[int]:
-    """Times in ``(after_ms, until_ms]`` to look at, ascending, ``until_ms`` always among them."""
+def moments(
+    market: Market, watched: Thresholds, after_ms: int, until_ms: int, also_ms: Iterable[int] = ()
+) -> list[int]:
+    """Times in ``(after_ms, until_ms]`` to look at, ascending, ``until_ms`` always among them.
+
+    The moments at which a scripted price starts and at which its hold ends are, and ``also_ms``.
+    """
     quiet = range(after_ms // QUIET_MS * QUIET_MS + QUIET_MS, until_ms, QUIET_MS)
-    chosen = {until_ms, *quiet}
+    chosen = {until_ms, *quiet, *also_ms}
     for coin, prices in watched.items():
+        chosen.update(market.tape.edges(coin))
         for minute_ms in _touched_minutes(market, coin, prices, after_ms, until_ms):
             chosen.update(range(minute_ms, minute_ms + MINUTE_MS, QUOTE_MS))
     return sorted(moment for moment in chosen if after_ms < moment <= until_ms)

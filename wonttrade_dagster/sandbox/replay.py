@@ -30,23 +30,32 @@ class CandleReplay(BarSource):
 
     def __init__(self, frames: Mapping[str, pl.DataFrame], now_ms: int, beyond: BarSource) -> None:
         self._beyond = beyond
-        self._days: dict[str, dict[int, DayBars]] = {}
-        for coin, frame in frames.items():
-            days = _by_day(coin, frame)
-            shift = now_ms // DAY_MS - max(days)
-            self._days[coin] = {day + shift: bars for day, bars in days.items()}
+        self._days = {coin: _by_day(coin, frame) for coin, frame in frames.items()}
+        self._shifts = {coin: now_ms // DAY_MS - max(days) for coin, days in self._days.items()}
 
     def day(self, coin: str, day: int) -> DayBars | None:
         """See :class:`BarSource`; None before the recording."""
         days = self._days.get(coin)
         if days is None:
             return self._beyond.day(coin, day)
-        if day in days:
-            return days[day]
-        return self._after(coin, day, max(days)) if day > max(days) else None
+        recorded = day - self._shifts[coin]
+        if recorded in days:
+            return days[recorded]
+        return self._after(coin, day, max(days)) if recorded > max(days) else None
+
+    def anchors(self) -> dict[str, int]:
+        """See :class:`BarSource`."""
+        return dict(self._shifts)
+
+    def anchor(self, days: Mapping[str, int]) -> None:
+        """See :class:`BarSource`. Raises ``UsageError`` for a recording of other coins."""
+        if days.keys() != self._shifts.keys():
+            held, missing = sorted(self._shifts), sorted(days)
+            raise UsageError(f"the saved venue replays candles of {missing}, these files hold {held}")
+        self._shifts = dict(days)
 
     def _after(self, coin: str, day: int, last_day: int) -> DayBars | None:
-        bars, first = self._beyond.day(coin, day), self._beyond.day(coin, last_day + 1)
+        bars, first = self._beyond.day(coin, day), self._beyond.day(coin, last_day + self._shifts[coin] + 1)
         if bars is None or first is None:
             return None
         factor = float(self._days[coin][last_day].close[-1]) / float(first.open[0])

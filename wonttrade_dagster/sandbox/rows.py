@@ -11,19 +11,22 @@ from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.precision import floor_size
 from wonttrade_dagster.core.simulation.margin import free_margin_usd
 from wonttrade_dagster.core.simulation.records import (
-    Deposited,
     Execution,
     FundingPayment,
+    Liquidation,
     OrderRequest,
     StandingOrder,
     VenueRules,
 )
-from wonttrade_dagster.sandbox.account_log import Account, StatusRow
+from wonttrade_dagster.sandbox.account_log import Account, LedgerRow, StatusRow
 from wonttrade_dagster.sandbox.numbers import text
 
 FEE_TOKEN = "USDC"  # noqa: S105 (the name of a coin)
 OPEN = "open"
 FUNDING_DECIMALS = Decimal("0.000001")
+PX_DECIMALS = 8
+LIQUIDATOR = "0x2e3d94f0562703b25c83308a05046ddaf9a8dd14"
+"""The address that takes liquidated positions; any address would do."""
 
 
 def digest(*parts: object) -> str:
@@ -61,12 +64,9 @@ def basic_order(order: StandingOrder) -> dict[str, Any]:
 
 
 def open_order(order: StandingOrder, account: Account) -> dict[str, Any]:
-    """A row of ``frontendOpenOrders``, with the children that wait for it."""
-    waiting = [r for group in account.groups if group.parent_oid == order.oid for r in group.waiting]
-    children = [
-        long_order(StandingOrder(0, r, r.size_base, order.placed_at_ms, is_waiting=True)) for r in waiting
-    ]
-    return long_order(order) | {"children": children}
+    """A row of ``frontendOpenOrders``, with the children that wait for it (they are rows themselves too)."""
+    waiting = [c for group in account.groups if group.parent_oid == order.oid for c in group.waiting]
+    return long_order(order) | {"children": [long_order(child) for child in waiting]}
 
 
 def long_order(order: StandingOrder, *, is_closed: bool = False) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def fill(execution: Execution, address: str) -> dict[str, Any]:
     """A row of ``userFills``; cloid and liquidation only when there are any."""
     row: dict[str, Any] = {
         "coin": execution.symbol,
-        "px": text(execution.px),
+        "px": text(_printed_px(execution)),
         "sz": text(execution.size_base),
         "side": side(is_buy=execution.is_buy),
         "time": execution.time_ms,
@@ -142,8 +142,27 @@ def fill(execution: Execution, address: str) -> dict[str, Any]:
         row["cloid"] = execution.cloid
     if execution.liquidation_mark_px is not None:
         mark = text(execution.liquidation_mark_px)
-        row["liquidation"] = {"liquidatedUser": address, "markPx": mark, "method": "market"}
+        method = "backstop" if execution.direction.startswith("Liquidated") else "market"
+        row["liquidation"] = {"liquidatedUser": address, "markPx": mark, "method": method}
     return row
+
+
+def liquidation_event(row: Liquidation, address: str) -> dict[str, Any]:
+    """A liquidation as the ``userEvents`` channel tells it."""
+    return {
+        "lid": int(digest("liquidation", address, row.time_ms, row.symbol)[2:14], 16),
+        "liquidator": LIQUIDATOR,
+        "liquidated_user": address,
+        "liquidated_ntl_pos": text(abs(row.size_base) * row.mark_px),
+        "liquidated_account_value": text(row.equity_usd.quantize(FUNDING_DECIMALS)),
+    }
+
+
+def _printed_px(execution: Execution) -> Decimal:
+    """A takeover's price is a quotient of 28 digits; the venue's prices end after eight decimals."""
+    exponent = execution.px.as_tuple().exponent
+    is_long = isinstance(exponent, int) and exponent < -PX_DECIMALS
+    return execution.px.quantize(Decimal(1).scaleb(-PX_DECIMALS)) if is_long else execution.px
 
 
 def funding_delta(payment: FundingPayment) -> dict[str, Any]:
@@ -166,12 +185,12 @@ def funding(payment: FundingPayment) -> dict[str, Any]:
     }
 
 
-def deposit(paid: Deposited) -> dict[str, Any]:
+def ledger(row: LedgerRow) -> dict[str, Any]:
     """A row of ``userNonFundingLedgerUpdates``."""
     return {
-        "time": paid.time_ms,
-        "hash": digest("deposit", paid.time_ms, paid.amount_usd),
-        "delta": {"type": "deposit", "usdc": text(paid.amount_usd)},
+        "time": row.time_ms,
+        "hash": digest("ledger", row.time_ms, sorted(row.delta.items(), key=str)),
+        "delta": row.delta,
     }
 
 

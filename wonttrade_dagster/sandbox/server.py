@@ -10,12 +10,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wonttrade_dagster.core.errors import UsageError
+from wonttrade_dagster.sandbox.options import VenueOptions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,6 +44,9 @@ class Sandbox:
         model_latency_ms: how long the model pretends to think.
         clock_ms: the clients' clock (milliseconds of UTC epoch), the host's by default.
         replay: candles by coin (``CANDLE_SCHEMA``) that the market replays instead of the seeded walk.
+        rate_limits: enforce the venue's limits on requests and actions.
+        options: every setting of the venue; ``rate_limits`` is one of them and then not looked at.
+        state_path: a file that the venue's state is kept in, and taken from when it is there.
 
     Attributes:
         venue_url: base URL for the Hyperliquid SDK.
@@ -49,10 +54,10 @@ class Sandbox:
         venue: the venue itself, for tests in the same process.
 
     Raises:
-        UsageError: a port is taken.
+        UsageError: a port is taken, or the state file is none of this seed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a settings object in all but name: every argument has a default)
         self,
         seed: int = DEFAULT_SEED,
         port: int = 0,
@@ -61,16 +66,21 @@ class Sandbox:
         model_latency_ms: int = 0,
         clock_ms: Callable[[], int] | None = None,
         replay: "Mapping[str, pl.DataFrame] | None" = None,
+        rate_limits: bool = False,
+        options: VenueOptions | None = None,
+        state_path: Path | None = None,
     ) -> None:
         from wonttrade_dagster.sandbox import assembly  # noqa: PLC0415 (a second of imports)
 
-        self.venue: LoopbackVenue = assembly.make_venue(seed, clock_ms, replay)
+        options = options or VenueOptions(rate_limits=rate_limits)
+        self.venue: LoopbackVenue = assembly.make_venue(seed, clock_ms, replay, options)
+        app = assembly.venue_app(self.venue, state_path)
         self._stack = ExitStack()
         venue_socket = self._stack.enter_context(_bound(port))
         model_socket = self._stack.enter_context(_bound(model_port))
         self.venue_url = f"http://{HOST}:{venue_socket.getsockname()[1]}"
         self.model_url = f"http://{HOST}:{model_socket.getsockname()[1]}/v1"
-        self._stack.enter_context(_serving(assembly.venue_app(self.venue), venue_socket))
+        self._stack.enter_context(_serving(app, venue_socket))
         self._stack.enter_context(_serving(assembly.model_app(model_latency_ms), model_socket))
 
     def urls(self) -> dict[str, str]:
@@ -90,13 +100,17 @@ class Sandbox:
         self.close()
 
 
-def run_sandbox(
+def run_sandbox(  # noqa: PLR0913 (the command's options, one by one, each with its default)
     port: int = 0,
     model_port: int = 0,
     seed: int = DEFAULT_SEED,
     *,
     model_latency_ms: int = 0,
     announce: Callable[[str], Any] | None = None,
+    rate_limits: bool = False,
+    candles: Sequence[Path] = (),
+    script: Path | None = None,
+    state_path: Path | None = None,
 ) -> None:
     """Serve both until SIGTERM or SIGINT; prints one JSON line with both URLs when ready.
 
@@ -106,9 +120,14 @@ def run_sandbox(
         seed: makes market and model reproducible.
         model_latency_ms: how long the model pretends to think.
         announce: gets the line instead of standard output.
+        rate_limits: enforce the venue's limits on requests and actions.
+        candles: recorded candles (Parquet or CSV) that the market replays; the last whole day is today.
+        script: a JSON file of price moves, played from the start on.
+        state_path: a file that the venue's state is kept in, and taken from when it is there.
 
     Raises:
-        UsageError: a port is taken.
+        UsageError: a port is taken, or one of the files is not what it should be.
+        HistoryError: a candle file is wrong.
     """
     stop = threading.Event()
 
@@ -117,10 +136,39 @@ def run_sandbox(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with Sandbox(seed, port, model_port, model_latency_ms=model_latency_ms) as sandbox:
+    with Sandbox(
+        seed,
+        port,
+        model_port,
+        model_latency_ms=model_latency_ms,
+        replay=_recordings(candles),
+        rate_limits=rate_limits,
+        state_path=state_path,
+    ) as sandbox:
+        if script is not None:
+            _play(sandbox.venue, script)
         (announce or _print_line)(json.dumps(sandbox.urls()))
         while not stop.wait(0.5):
             pass
+
+
+def _recordings(paths: Sequence[Path]) -> "Mapping[str, pl.DataFrame] | None":
+    if not paths:
+        return None
+    from wonttrade_dagster.sandbox.recordings import read_recordings  # noqa: PLC0415 (imports duckdb)
+
+    return read_recordings(paths)
+
+
+def _play(venue: "LoopbackVenue", path: Path) -> None:
+    from wonttrade_dagster.sandbox.script import play, read_script  # noqa: PLC0415 (imports starlette)
+
+    try:
+        play(venue, read_script(path))
+    except KeyError as error:
+        raise UsageError(f"the script {path} has a move without {error.args[0]}") from error
+    except ValueError as error:
+        raise UsageError(f"the script {path} cannot be played: {error}") from error
 
 
 def _print_line(line: str) -> None:

@@ -5,7 +5,7 @@ Belongs here: what is saved. Does not belong here: files and HTTP (``venue_app``
 What is drawn from the seed is not saved: a snapshot belongs to a venue of the same seed and listing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wonttrade_dagster.core import codec
 from wonttrade_dagster.core.errors import UsageError
@@ -29,6 +29,7 @@ class Snapshot:
     accounts: list[Account]
     next_oid: int
     next_tid: int
+    recording_shift_days: dict[str, int] = field(default_factory=dict)
 
 
 def save(venue: LoopbackVenue) -> bytes:
@@ -46,6 +47,7 @@ def save(venue: LoopbackVenue) -> bytes:
                 accounts=list(venue.accounts.values()),
                 next_oid=venue.next_oid,
                 next_tid=venue.next_tid,
+                recording_shift_days=venue.market.tape.anchors(),
             )
         )
 
@@ -63,6 +65,7 @@ def restore(venue: LoopbackVenue, data: bytes) -> None:
             f"{venue.market.seed}: start it with --seed {snapshot.seed}"
         )
     with venue.lock:
+        venue.market.tape.anchor(snapshot.recording_shift_days)
         venue.clock.offset_ms = snapshot.clock_offset_ms
         venue.settled_ms = snapshot.settled_ms
         venue.market.tape.replace_moves(snapshot.moves)
@@ -70,6 +73,7 @@ def restore(venue: LoopbackVenue, data: bytes) -> None:
         venue.nonces = NonceBook(snapshot.nonces)
         venue.accounts = {account.address: account for account in snapshot.accounts}
         venue.next_oid, venue.next_tid = snapshot.next_oid, snapshot.next_tid
+        venue.revision += 1
         venue.settle()
 
 

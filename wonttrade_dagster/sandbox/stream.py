@@ -9,45 +9,90 @@ slow the client is.
 
 import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.channels import Channel, UnknownCoinError, open_channel
-from wonttrade_dagster.sandbox.faults import FaultList
+from wonttrade_dagster.sandbox.faults import DEFAULT_HANG_MS, FaultList
 from wonttrade_dagster.sandbox.venue import LoopbackVenue
 
 GREETING = "Websocket connection established."
 PUSH_SECONDS = 0.1
+WS_KINDS = frozenset({"ws_drop", "ws_half_open", "ws_silent"})
+"""``ws_drop`` closes the connection; ``ws_half_open`` leaves it standing and deaf: nothing is answered and
+nothing comes; ``ws_silent`` answers pings and subscriptions, but pushes nothing. The last two end after
+``duration_ms``, or with the connection."""
+
+Respond = Callable[[str, Json], "SupportsAnswer"]
+
+
+class SupportsAnswer(Protocol):
+    """An answer of ``/info`` or ``/exchange``."""
+
+    @property
+    def content(self) -> Json:
+        """What it says."""
+
+    @property
+    def status(self) -> int:
+        """Its HTTP status."""
+
+
+class DroppedError(Exception):
+    """The connection ends without a word."""
 
 
 class Connection:
-    """One client's WebSocket."""
+    """One client's WebSocket.
 
-    def __init__(self, venue: LoopbackVenue, faults: FaultList, websocket: WebSocket) -> None:
+    Args:
+        venue: whose news it carries.
+        faults: what is to go wrong.
+        respond: answers a request that came over the stream (``post``).
+        websocket: the connection, not yet accepted.
+    """
+
+    def __init__(
+        self, venue: LoopbackVenue, faults: FaultList, respond: Respond, websocket: WebSocket
+    ) -> None:
         self._venue = venue
         self._faults = faults
+        self._respond = respond
         self._websocket = websocket
         self._channels: dict[str, Channel] = {}
+        self._sent_at = time.monotonic()
+        self._deaf_until = self._silent_until = 0.0
 
     async def serve(self) -> None:
-        """Until the client goes away."""
+        """Until the client goes away, or a fault or a long silence ends it."""
         await self._websocket.accept()
         await self._websocket.send_text(GREETING)
-        pushing = asyncio.create_task(self._push())
-        try:
-            while True:
-                await self._receive(await self._websocket.receive_text())
-        except (WebSocketDisconnect, UnknownCoinError):
-            pass
-        finally:
-            pushing.cancel()
+        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._push())]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            error = task.exception()
+            if error is not None and not isinstance(error, _ENDINGS):
+                raise error
         if self._websocket.client_state.name == "CONNECTED":
-            await self._websocket.close()
+            with suppress(RuntimeError):  # the client was faster
+                await self._websocket.close()
+
+    async def _receive_all(self) -> None:
+        while True:
+            await self._receive(await self._websocket.receive_text())
 
     async def _receive(self, raw: str) -> None:
+        if time.monotonic() < self._deaf_until:
+            return
         try:
             message = json.loads(raw)
             method = message["method"]
@@ -58,6 +103,8 @@ class Connection:
             await self._send({"channel": "pong"})
         elif method in {"subscribe", "unsubscribe"}:
             await self._subscribe(raw, method, message.get("subscription"))
+        elif method == "post":
+            await self._post(raw, message)
         else:
             await self._error(raw)
 
@@ -66,8 +113,7 @@ class Connection:
         if channel is None:
             await self._error(raw)
             return
-        if self._faults.take("ws", str(channel.subscription["type"])) is not None:
-            raise WebSocketDisconnect(1006)
+        self._suffer(channel)
         confirmed = {"method": method, "subscription": channel.subscription}
         await self._send({"channel": "subscriptionResponse", "data": confirmed})
         if method == "unsubscribe":
@@ -77,13 +123,46 @@ class Connection:
             await self._send(frame)
         self._channels.setdefault(channel.key, channel)
 
+    async def _post(self, raw: str, message: Mapping[str, Any]) -> None:
+        """A request over the stream: ``{"method":"post","id":…,"request":{"type","payload"}}``."""
+        request, number = message.get("request"), message.get("id")
+        path = _POSTED.get(str(request.get("type"))) if isinstance(request, dict) else None
+        if path is None or not isinstance(request, dict) or not isinstance(number, int):
+            await self._error(raw)
+            return
+        answer = await run_in_threadpool(self._respond, path, request.get("payload"))
+        payload = answer.content
+        if path == "info" and answer.status == OK:
+            payload = {"type": str(request["payload"]["type"]), "data": payload}
+        is_answered = answer.status == OK
+        response = {"type": request["type"] if is_answered else "error", "payload": payload}
+        await self._send({"channel": "post", "data": {"id": number, "response": response}})
+
     async def _push(self) -> None:
         while True:
             await asyncio.sleep(PUSH_SECONDS)
-            if not self._channels:
+            for channel in list(self._channels.values()):
+                self._suffer(channel)
+            if time.monotonic() < max(self._deaf_until, self._silent_until):
                 continue
-            for frame in await run_in_threadpool(self._due):
+            if time.monotonic() - self._sent_at > self._venue.options.stream_idle_ms / 1000:
+                return
+            frames = await run_in_threadpool(self._due) if self._channels else []
+            for frame in frames:
                 await self._send(frame)
+
+    def _suffer(self, channel: Channel) -> None:
+        """Let a waiting fault befall the connection. Raises ``DroppedError``."""
+        fault = self._faults.take("ws", str(channel.subscription["type"]), WS_KINDS, channel)
+        if fault is None:
+            return
+        if fault.kind == "ws_drop":
+            raise DroppedError
+        until = time.monotonic() + float(fault.options.get("duration_ms", DEFAULT_HANG_MS)) / 1000
+        if fault.kind == "ws_half_open":
+            self._deaf_until = until
+        else:
+            self._silent_until = until
 
     def _first(self, channel: Channel) -> list[Mapping[str, Any]]:
         with self._venue.lock:
@@ -99,4 +178,11 @@ class Connection:
         await self._send({"channel": "error", "data": sentence})
 
     async def _send(self, frame: Mapping[str, Any]) -> None:
-        await self._websocket.send_text(json.dumps(frame, separators=(",", ":")))
+        if time.monotonic() >= self._deaf_until:
+            self._sent_at = time.monotonic()
+            await self._websocket.send_text(json.dumps(frame, separators=(",", ":")))
+
+
+_POSTED = {"info": "info", "action": "exchange"}
+_ENDINGS = (WebSocketDisconnect, UnknownCoinError, DroppedError)
+OK = 200

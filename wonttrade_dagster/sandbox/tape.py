@@ -8,8 +8,8 @@ minute makes its low first) and is quoted every 5 seconds, so that the forming c
 the closed one that it becomes.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_right, insort_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,14 @@ class Tape:
         self._source = source
         self._moves: dict[str, list[ScriptedMove]] = {}
 
+    def anchors(self) -> dict[str, int]:
+        """See :meth:`BarSource.anchors`."""
+        return self._source.anchors()
+
+    def anchor(self, days: Mapping[str, int]) -> None:
+        """See :meth:`BarSource.anchor`."""
+        self._source.anchor(days)
+
     def px(self, coin: str, time_ms: int) -> float:
         """Price at a moment, not rounded. Raises ``KeyError`` where there is no history."""
         move = self._move_at(coin, time_ms)
@@ -62,8 +70,16 @@ class Tape:
         return self._factor(coin, move) * self._raw_px(coin, time_ms)
 
     def move(self, coin: str, time_ms: int, px: float, hold_ms: int) -> None:
-        """Set the price from ``time_ms`` on and hold it for ``hold_ms``."""
-        self._moves.setdefault(coin, []).append(ScriptedMove(time_ms, time_ms + hold_ms, px))
+        """Set the price from ``time_ms`` on, which may lie ahead, and hold it for ``hold_ms``."""
+        insort_right(
+            self._moves.setdefault(coin, []),
+            ScriptedMove(time_ms, time_ms + hold_ms, px),
+            key=lambda move: move.start_ms,
+        )
+
+    def edges(self, coin: str) -> list[int]:
+        """The moments at which a scripted price of a coin starts, and at which its hold ends."""
+        return [edge for move in self._moves.get(coin, []) for edge in (move.start_ms, move.hold_until_ms)]
 
     def moves(self) -> dict[str, list[ScriptedMove]]:
         """A copy of the scripted moves by coin, oldest first."""
@@ -81,11 +97,19 @@ class Tape:
         window = self._raw_window(coin, first_ms // MINUTE_MS * MINUTE_MS, now_ms)
         if window is None:
             return None
-        if self._moves.get(coin):
-            self._apply_moves(coin, window, self._moves[coin])
+        moves = self._moves_in(coin, int(window.start_ms[0]), now_ms)
+        if moves:
+            self._apply_moves(coin, window, moves)
         if now_ms + 1 < int(window.start_ms[-1]) + MINUTE_MS:
             self._form_last(coin, window, now_ms)
         return window
+
+    def _moves_in(self, coin: str, first_ms: int, last_ms: int) -> list[ScriptedMove]:
+        """The move in force at ``first_ms`` and those up to ``last_ms``."""
+        moves = self._moves.get(coin, [])
+        first = bisect_right(moves, first_ms, key=lambda move: move.start_ms)
+        last = bisect_right(moves, last_ms, key=lambda move: move.start_ms)
+        return moves[max(first - 1, 0) : last]
 
     def _move_at(self, coin: str, time_ms: int) -> ScriptedMove | None:
         moves = self._moves.get(coin, [])
@@ -135,7 +159,8 @@ class Tape:
         window.high[index], window.low[index] = max(prices), min(prices)
 
     def _moments(self, coin: str, minute_ms: int, last_ms: int) -> Iterator[int]:
-        edges = {e for move in self._moves.get(coin, []) for e in (move.start_ms, move.hold_until_ms)}
+        moves = self._moves_in(coin, minute_ms, last_ms)
+        edges = {e for move in moves for e in (move.start_ms, move.hold_until_ms)}
         grid = set(range(minute_ms, last_ms + 1, QUOTE_MS)) | {last_ms}
         yield from sorted(grid | {edge for edge in edges if minute_ms <= edge <= last_ms})
 

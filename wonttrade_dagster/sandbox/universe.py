@@ -1,7 +1,7 @@
 """What the loopback venue lists: perpetuals with their grid, leverage and margin tiers.
 
-Belongs here: the listing and the answers that only repeat it (``meta``, ``spotMeta``, ``perpDexs``).
-Does not belong here: prices.
+Belongs here: the listing and the answers that only repeat it (``meta``, ``perpDexs``).
+Does not belong here: prices, spot (``spot``).
 
 The order is that of the testnet (SOL 0, APT 1, ATOM 2, BTC 3, ETH 4), so that a client that hard-codes an
 asset id of the mainnet trades the wrong coin here, in a test, and not there. Decimals, leverage and tiers
@@ -53,7 +53,14 @@ def _asset(symbol: str, asset_id: int, size_decimals: int, tiers: tuple[MarginTi
     return AssetSpec(symbol, asset_id, size_decimals, tiers[0].max_leverage, tiers)
 
 
+def _small(symbol: str, asset_id: int, size_decimals: int, leverage: int, px: float) -> Listing:
+    """A market of one tier and moderate depth."""
+    asset = _asset(symbol, asset_id, size_decimals, _tiers((0, leverage)))
+    return Listing(asset, leverage, px, 0.0008, 60_000.0, 10_000.0)
+
+
 _DELISTED = AssetSpec("MATIC", 5, 1, 20, _tiers((0, 20)), is_delisted=True)
+_ISOLATED = AssetSpec("HPOS", 16, 0, 3, _tiers((0, 3)), only_isolated=True)
 
 LISTINGS: tuple[Listing, ...] = (
     Listing(_asset("SOL", 0, 2, _tiers((0, 20), (70_000_000, 10))), 54, 152.0, 0.0008, 250_000.0, 40_000.0),
@@ -62,7 +69,24 @@ LISTINGS: tuple[Listing, ...] = (
     Listing(_asset("BTC", 3, 5, _tiers((0, 40), (150_000_000, 20))), 56, 84_000.0, 0.0005, 2e6, 90_000.0),
     Listing(_asset("ETH", 4, 4, _tiers((0, 25), (100_000_000, 15))), 55, 2_900.0, 0.0006, 1e6, 60_000.0),
     Listing(_DELISTED, 20, 0.38, 0.0008, 0.0, 0.0),
+    _small("HYPE", 6, 2, 10, 38.0),
+    _small("BNB", 7, 3, 10, 890.0),
+    _small("XRP", 8, 0, 20, 2.2),
+    _small("DOGE", 9, 0, 10, 0.15),
+    _small("AVAX", 10, 2, 10, 14.0),
+    _small("LINK", 11, 1, 10, 13.0),
+    _small("kPEPE", 12, 0, 10, 0.0046),
+    _small("DYDX", 13, 1, 5, 0.24),
+    _small("INJ", 14, 1, 10, 6.1),
+    _small("SUI", 15, 1, 10, 1.6),
+    Listing(_ISOLATED, 3, 0.06, 0.0009, 8_000.0, 3_000.0),
 )
+
+SPOT_LISTINGS: tuple[Listing, ...] = (
+    Listing(_asset("PURR/USDC", 10_000, 0, _tiers((0, 1))), 1, 0.15, 0.0009, 4_000.0, 2_000.0),
+    Listing(_asset("@107", 10_107, 2, _tiers((0, 1))), 1, 38.0, 0.0008, 60_000.0, 10_000.0),
+)
+"""Spot pairs by the name that books, candles and mids know them by. They are quoted, not traded here."""
 
 
 def traded(listings: tuple[Listing, ...] = LISTINGS) -> tuple[Listing, ...]:
@@ -94,7 +118,8 @@ def _universe_row(listing: Listing) -> dict[str, Any]:
         "marginTableId": listing.margin_table_id,
     }
     flags = {"isDelisted": asset.is_delisted, "onlyIsolated": asset.only_isolated}
-    return row | {name: True for name, is_set in flags.items() if is_set}
+    marked = row | {name: True for name, is_set in flags.items() if is_set}
+    return marked | {"marginMode": "strictIsolated"} if asset.only_isolated else marked
 
 
 def _margin_table(listing: Listing) -> dict[str, Any]:
@@ -103,22 +128,6 @@ def _margin_table(listing: Listing) -> dict[str, Any]:
         for tier in listing.asset.margin_tiers
     ]
     return {"description": f"tiered {listing.asset.max_leverage}x", "marginTiers": tiers}
-
-
-def spot_meta() -> dict[str, Any]:
-    """The answer to ``{"type": "spotMeta"}``: the collateral token and no pairs; spot is not traded here."""
-    usdc = {
-        "name": "USDC",
-        "szDecimals": 8,
-        "weiDecimals": 8,
-        "index": 0,
-        "tokenId": "0x6d1e7cde53ba9467b783cb7c530ce054",
-        "isCanonical": True,
-        "evmContract": None,
-        "fullName": None,
-        "deployerTradingFeeShare": "0.0",
-    }
-    return {"universe": [], "tokens": [usdc]}
 
 
 def perp_dexs() -> list[None]:

@@ -7,8 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
-from decimal import Decimal, InvalidOperation
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +19,53 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from wonttrade_dagster.core.errors import UsageError
-from wonttrade_dagster.sandbox import actions, info_market, info_user, snapshots
+from wonttrade_dagster.sandbox import actions, info_market, info_user, mishaps, script, snapshots
+from wonttrade_dagster.sandbox.about import About, AnyCoin
 from wonttrade_dagster.sandbox.answers import Json
-from wonttrade_dagster.sandbox.control import Endpoint, bad_request, control_body, faults_endpoint
+from wonttrade_dagster.sandbox.control import (
+    Endpoint,
+    bad_request,
+    control_body,
+    faults_endpoint,
+    read_decimal,
+)
 from wonttrade_dagster.sandbox.envelopes import SchemaError, read_address
-from wonttrade_dagster.sandbox.faults import TRANSPORT_KINDS, FaultList, act_out, needs_answer
+from wonttrade_dagster.sandbox.faults import TRANSPORT_KINDS, Fault, FaultList, act_out, needs_answer
 from wonttrade_dagster.sandbox.info_market import InternalVenueError
+from wonttrade_dagster.sandbox.limits import IpMeter, answer_weight, request_weight
 from wonttrade_dagster.sandbox.market import DEFAULT_HOLD_MS
 from wonttrade_dagster.sandbox.order_groups import ORDER_KINDS
-from wonttrade_dagster.sandbox.stream import Connection
+from wonttrade_dagster.sandbox.state_file import StateFile
+from wonttrade_dagster.sandbox.stream import WS_KINDS, Connection
 from wonttrade_dagster.sandbox.venue import LoopbackVenue
 
 NOT_JSON = "Failed to parse the request body as JSON"
 BAD_SCHEMA = "Failed to deserialize the JSON body into the target type"
 BAD_TYPE = "Expected request with `Content-Type: application/json`"
-WS_KINDS = frozenset({"ws_drop"})
-
-Answerer = Callable[[Any], Any]
 
 
 class VenueApp:
-    """The ASGI application of one loopback venue."""
+    """The ASGI application of one loopback venue.
 
-    def __init__(self, venue: LoopbackVenue) -> None:
+    Args:
+        venue: the venue.
+        state: where it is kept; nowhere by default.
+    """
+
+    def __init__(self, venue: LoopbackVenue, state: StateFile | None = None) -> None:
         self.venue = venue
-        self.faults = FaultList(TRANSPORT_KINDS | ORDER_KINDS | WS_KINDS)
+        self.faults = FaultList(
+            TRANSPORT_KINDS | ORDER_KINDS | WS_KINDS | mishaps.ANSWER_KINDS | mishaps.MARKET_KINDS
+        )
+        self.meter = IpMeter(venue.options)
+        self.state = state or StateFile(venue, None)
 
     def app(self) -> Starlette:
         """All routes."""
         controls: dict[str, Callable[[Any], Any]] = {
             "fund": self._fund,
             "price": self._price,
+            "script": self._script,
             "time": self._time,
             "agent": self._agent,
             "save": self._save,
@@ -70,33 +85,67 @@ class VenueApp:
         return Starlette(routes=routes)
 
     async def _info(self, request: Request) -> Response:
-        return await self._serve(request, "info", self._answer_info, lambda body: body.get("type"))
+        return await self._serve(request, "info")
 
     async def _exchange(self, request: Request) -> Response:
-        def action_type(body: dict[str, Any]) -> object:
-            action = body.get("action")
-            return action.get("type") if isinstance(action, dict) else None
-
-        return await self._serve(request, "exchange", self._answer_exchange, action_type)
+        return await self._serve(request, "exchange")
 
     async def _stream(self, websocket: WebSocket) -> None:
-        await Connection(self.venue, self.faults, websocket).serve()
+        await Connection(self.venue, self.faults, self.respond, websocket).serve()
 
-    async def _serve(
-        self, request: Request, path: str, answer: Answerer, type_of: Callable[[dict[str, Any]], object]
-    ) -> Response:
+    async def _serve(self, request: Request, path: str) -> Response:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return PlainTextResponse(BAD_TYPE, status_code=415)
         try:
             body = json.loads(await request.body())
         except ValueError:
             return PlainTextResponse(NOT_JSON, status_code=400)
-        kind = str(type_of(body)) if isinstance(body, dict) else ""
-        fault = self.faults.take(path, kind, TRANSPORT_KINDS)
-        if fault is None:
-            return await run_in_threadpool(_response, answer, body)
-        honest = await run_in_threadpool(_response, answer, body) if needs_answer(fault) else Response()
-        return await act_out(fault, request.scope, honest)
+        address = request.client.host if request.client else ""
+        now_ms = self.venue.clock.host_ms()
+        if not self.meter.admits(address, request_weight(path, body), now_ms):
+            return JSONResponse(None, status_code=429)
+        fault = await run_in_threadpool(self._transport_fault, path, body) if self.faults.waiting() else None
+        if fault is not None and not needs_answer(fault):
+            return await act_out(fault, request.scope, Response())
+        answer = await run_in_threadpool(self.respond, path, body)
+        self.meter.add(address, answer_weight(body, answer.content), now_ms)
+        response = answer.response()
+        return response if fault is None else await act_out(fault, request.scope, response)
+
+    def _transport_fault(self, path: str, body: Json) -> Fault | None:
+        return self.faults.take(path, _type_of(path, body), TRANSPORT_KINDS, About(self.venue, body))
+
+    def respond(self, path: str, body: Json) -> "Answer":
+        """What the venue says to a request, and what befalls answer and market by the way."""
+        kind, about = _type_of(path, body), About(self.venue, body)
+        try:
+            content = self._answer_info(body) if path == "info" else self._answer_exchange(body)
+        except SchemaError:
+            return Answer(BAD_SCHEMA, 422)
+        except InternalVenueError:
+            return Answer(None, 500)
+        finally:
+            if path == "exchange":
+                self.venue.revision += 1
+                self.state.write()
+        if path == "info":
+            fault = self.faults.take(path, kind, mishaps.answer_kinds(kind), about)
+            if fault is not None:
+                content = mishaps.distort(fault, content, self.venue.market.now_ms())
+        self._let_happen(path, kind, about)
+        return Answer(content)
+
+    def _let_happen(self, path: str, kind: str, about: About) -> None:
+        fault = self.faults.take(
+            path,
+            kind,
+            mishaps.MARKET_KINDS,
+            AnyCoin(about),
+            accept=lambda fault: mishaps.can_happen(self.venue, fault),
+        )
+        if fault is not None:
+            mishaps.happen(self.venue, fault)
+            self.state.write()
 
     def _answer_info(self, body: Json) -> Json:
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
@@ -140,7 +189,10 @@ class VenueApp:
                 body = await control_body(request)
                 if not isinstance(body, dict):
                     return bad_request("the body must be a JSON object")
-                return JSONResponse(await run_in_threadpool(act, body))
+                answer = await run_in_threadpool(act, body)
+                self.venue.revision += 1
+                await run_in_threadpool(self.state.write)
+                return JSONResponse(answer)
             except KeyError as error:
                 return bad_request(f"{error.args[0]} is missing or not listed here")
             except (ValueError, TypeError, ArithmeticError, UsageError, OSError) as error:
@@ -149,13 +201,16 @@ class VenueApp:
         return endpoint
 
     def _fund(self, body: Json) -> Json:
-        account = self.venue.fund(read_address(body["user"]), _decimal(body["usdc"]))
+        account = self.venue.fund(read_address(body["user"]), read_decimal(body["usdc"]))
         return {"user": account.address, "deposited": str(account.state.deposits_usd)}
 
     def _price(self, body: Json) -> Json:
         coin = str(body["coin"])
-        self.venue.set_price(coin, _decimal(body["mid"]), int(body.get("hold_ms", DEFAULT_HOLD_MS)))
+        self.venue.set_price(coin, read_decimal(body["mid"]), int(body.get("hold_ms", DEFAULT_HOLD_MS)))
         return {"coin": coin, "mid": str(self.venue.market.mid_px(coin))}
+
+    def _script(self, body: Json) -> Json:
+        return {"moves": script.play(self.venue, body.get("moves"))}
 
     def _time(self, body: Json) -> Json:
         return {"time": self.venue.advance(int(body["advance_ms"]))}
@@ -181,28 +236,29 @@ class VenueApp:
         return {"accounts": len(self.venue.accounts), "time": self.venue.settled_ms}
 
 
-async def keep_settling(venue: LoopbackVenue, every_seconds: float = 1.0) -> None:
+async def keep_settling(venue: LoopbackVenue, state: StateFile, every_seconds: float = 1.0) -> None:
     """Let the venue live while nobody asks: triggers fire and funding is paid on their own."""
     with suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(every_seconds)
             await run_in_threadpool(venue.settle)
+            await run_in_threadpool(state.write)
 
 
-def _response(answer: Answerer, body: object) -> Response:
-    try:
-        return JSONResponse(answer(body))
-    except SchemaError:
-        return PlainTextResponse(BAD_SCHEMA, status_code=422)
-    except InternalVenueError:
-        return JSONResponse(None, status_code=500)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and what it says: JSON, or the venue's plain text for what is no request."""
+
+    content: Json
+    status: int = 200
+
+    def response(self) -> Response:
+        """As HTTP."""
+        if self.status == 422:
+            return PlainTextResponse(self.content, status_code=self.status)
+        return JSONResponse(self.content, status_code=self.status)
 
 
-def _decimal(value: object) -> Decimal:
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation as error:
-        raise ValueError(f"{value!r} is not a number") from error
-    if not number.is_finite():
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
+def _type_of(path: str, body: Json) -> str:
+    inner = body.get("action") if path == "exchange" and isinstance(body, dict) else body
+    return str(inner.get("type")) if isinstance(inner, dict) else ""

@@ -10,11 +10,13 @@ logs, so that the price neither runs away nor stands still however long the venu
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox.universe import Listing
 
 Floats = NDArray[np.float64]
@@ -59,6 +61,21 @@ class BarSource(ABC):
     @abstractmethod
     def day(self, coin: str, day: int) -> DayBars | None:
         """The bars of one coin on one day of the epoch; None where there is no history."""
+
+    def anchors(self) -> dict[str, int]:
+        """By coin, by how many days its recording is shifted; nothing for a source without recordings."""
+        return {}
+
+    def anchor(self, days: Mapping[str, int]) -> None:
+        """Shift the recordings as :meth:`anchors` of an earlier process said.
+
+        Raises:
+            UsageError: there is no recording here to shift.
+        """
+        if days:
+            raise UsageError(
+                f"the saved venue replays candles of {', '.join(sorted(days))}: start it with the same --candles"
+            )
 
 
 class RandomWalk(BarSource):

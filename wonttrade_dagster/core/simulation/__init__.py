@@ -17,6 +17,7 @@ The functions (all money ``Decimal``, all times UTC milliseconds)::
 
     open_account(deposit_usd, time_ms) -> ExchangeState
     deposit(state, amount_usd, time_ms) -> (state, events)
+    withdraw(state, amount_usd, rules, time_ms) -> (state, ChangeOutcome)
     place_order(state, request, quotes, rules, time_ms) -> (state, OrderOutcome)
     cancel_order(state, oid_or_cloid, time_ms) -> (state, ChangeOutcome)
     set_leverage(state, symbol, LeverageSetting(leverage, is_cross), rules, time_ms) -> (state, ChangeOutcome)
@@ -59,6 +60,7 @@ from wonttrade_dagster.core.simulation.orders import (
     set_leverage,
     update_isolated_margin,
     with_marks,
+    withdraw,
 )
 from wonttrade_dagster.core.simulation.records import (
     ChangeOutcome,
@@ -134,4 +136,5 @@ __all__ = [
     "walk_bar",
     "walk_bars",
     "with_marks",
+    "withdraw",
 ]

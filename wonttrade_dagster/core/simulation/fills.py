@@ -24,6 +24,8 @@ from wonttrade_dagster.core.simulation.records import (
 )
 
 FEE_QUANTUM_USD = Decimal("0.000001")
+MARGIN_QUANTUM_USD = Decimal("0.000001")
+"""Margin moves between the accounts in the venue's own smallest unit, so that printed amounts add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def _close(state: ExchangeState, symbol: str, closed: Decimal, px: Decimal) -> E
         cross_raw, isolated_raw = state.cross_raw_usd + closed * px, ZERO
     else:
         equity = position.isolated_raw_usd + position.size_base * px
-        released = max(equity * closed / position.size_base, ZERO) if left else equity
+        share = (equity * closed / position.size_base).quantize(MARGIN_QUANTUM_USD)
+        released = max(share, ZERO) if left else equity
         cross_raw = state.cross_raw_usd + released
         isolated_raw = position.isolated_raw_usd + closed * px - released
     changed = replace(position, size_base=left, isolated_raw_usd=isolated_raw)
@@ -130,7 +133,7 @@ def _open(
     position = state.positions.get(symbol) or PerpPosition(symbol, ZERO, px, setting.is_cross)
     size = position.size_base + opened
     entry = px if not position.size_base else (position.entry_px * position.size_base + px * opened) / size
-    margin = abs(opened) * px / setting.leverage
+    margin = (abs(opened) * px / setting.leverage).quantize(MARGIN_QUANTUM_USD)
     cross_raw = state.cross_raw_usd - (opened * px if setting.is_cross else margin)
     isolated_raw = ZERO if setting.is_cross else position.isolated_raw_usd + margin - opened * px
     changed = replace(position, size_base=size, entry_px=entry, isolated_raw_usd=isolated_raw)

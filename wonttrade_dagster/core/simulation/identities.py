@@ -39,8 +39,6 @@ def _check_value(state: ExchangeState) -> None:
             f"the simulated account does not add up at {state.time_ms}: its value is {value} USD, "
             f"deposits + realised + unrealised − fees − funding give {booked} USD"
         )
-    if state.deposits_usd < 0:
-        raise MoneyIdentityError(f"deposits of {state.deposits_usd} USD cannot be negative")
 
 
 def _check_positions(state: ExchangeState) -> None:

@@ -103,6 +103,7 @@ def _sell_on_book(
         equity_usd=scope.equity_usd,
         maintenance_usd=scope.maintenance_usd,
         time_ms=state.time_ms,
+        is_cross=position.is_cross,
     )
     cause = FillCause(state.next_oid, None, rules.taker_fee_rate, crossed=True, liquidation_mark_px=mark)
     at_ms = state.time_ms if is_partial else state.partly_liquidated_at_ms
@@ -161,6 +162,7 @@ def _take_over_one(
         equity_usd=scope.equity_usd,
         maintenance_usd=scope.maintenance_usd,
         time_ms=state.time_ms,
+        is_cross=position.is_cross,
     )
     cause = FillCause(
         oid=state.next_oid,

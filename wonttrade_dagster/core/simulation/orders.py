@@ -6,7 +6,7 @@ Does not belong here: what a moving price does (``marks``, ``bars``), the wire f
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.simulation.admission import (
@@ -16,7 +16,7 @@ from wonttrade_dagster.core.simulation.admission import (
     screen_margin,
     take,
 )
-from wonttrade_dagster.core.simulation.fills import with_position
+from wonttrade_dagster.core.simulation.fills import MARGIN_QUANTUM_USD, with_position
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.margin import (
     MIN_TRANSFER_FRACTION,
@@ -73,6 +73,25 @@ def deposit(
     )
     check_identities(paid)
     return paid, (Deposited(amount_usd, time_ms),)
+
+
+def withdraw(
+    state: ExchangeState, amount_usd: Decimal, rules: VenueRules, time_ms: int
+) -> tuple[ExchangeState, ChangeOutcome]:
+    """Take ``amount_usd`` out of the cross account: no more than ``withdrawable`` at the state's marks.
+
+    It lowers ``deposits_usd``, which are net and become negative once more is taken out than was paid in.
+    """
+    if not amount_usd.is_finite() or amount_usd <= 0 or amount_usd > free_margin_usd(state, rules):
+        return state, ChangeOutcome("Insufficient balance for withdrawal.")
+    taken = replace(
+        state,
+        time_ms=time_ms,
+        cross_raw_usd=state.cross_raw_usd - amount_usd,
+        deposits_usd=state.deposits_usd - amount_usd,
+    )
+    check_identities(taken)
+    return taken, ChangeOutcome()
 
 
 def with_marks(state: ExchangeState, quotes: Mapping[str, Quote]) -> ExchangeState:
@@ -203,7 +222,7 @@ def _lowered(
         used = sum((margin_used_usd(changed, p, rules) for p in cross_positions(changed)), ZERO)
         return (state, refusal) if used > cross_value_usd(changed) else (changed, ChangeOutcome())
     needed = abs(value_usd(state, position)) / setting.leverage
-    missing = needed - margin_used_usd(state, position, rules)
+    missing = (needed - margin_used_usd(state, position, rules)).quantize(MARGIN_QUANTUM_USD, ROUND_CEILING)
     if missing <= 0:
         return changed, ChangeOutcome()
     if missing > free_margin_usd(state, rules):

@@ -336,10 +336,7 @@ class FundingPayment:
 
 @dataclass(frozen=True, slots=True)
 class Liquidation:
-    """The venue closed ``size_base`` (signed as held) of a position.
-
-    ``is_backstop``: taken over with all of its margin; else market orders, ``is_partial`` when only a part.
-    """
+    """The venue closed ``size_base`` (signed as held): ``is_backstop`` took over all of its margin."""
 
     symbol: str
     size_base: Decimal
@@ -349,6 +346,7 @@ class Liquidation:
     equity_usd: Decimal
     maintenance_usd: Decimal
     time_ms: int
+    is_cross: bool = True
 
 
 @dataclass(frozen=True, slots=True)
