@@ -319,7 +319,7 @@ def test_operations_explains_every_reason_of_a_refusal_and_no_other() -> None:
 
     assert {"violations", "model_unavailable", "price_moved_past_stop", "venue_unavailable"} <= reasons
     assert reasons <= explained
-    assert explained - reasons == {"actions_failed"}  # how a cycle fails; core.report names it
+    assert explained - reasons == {"actions_failed", "entry_not_sent"}  # how a cycle fails: core.report
     assert '"actions_failed"' in text_of(PACKAGE / "core/report.py")
 
 
