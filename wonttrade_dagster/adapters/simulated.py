@@ -304,6 +304,8 @@ def _by_hour(funding: Mapping[str, pl.DataFrame], after_ms: int, to_ms: int) -> 
     """Rates due in ``(after_ms, to_ms]`` by full hour, ascending; stamps are some ms past their hour."""
     found: dict[int, dict[str, Decimal]] = {}
     for symbol, frame in funding.items():
+        if frame.is_empty():
+            continue
         for time_ms, rate in frame.select("time_ms", "rate_hourly").iter_rows():
             hour_ms = time_ms - time_ms % HOUR_MS
             if after_ms < hour_ms <= to_ms:
