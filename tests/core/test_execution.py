@@ -276,6 +276,11 @@ def test_an_account_that_cannot_be_read_back_is_protected_as_planned_and_reporte
     report = run(venue, LONG)
     assert statuses(report) == ["filled", "resting", "resting"]
     assert report.account is None
+    assert report.alerts == (
+        "WHAT WAS FILLED OF BTC MAY STAND WITHOUT A CONFIRMED STOP-LOSS",
+        "THE ACCOUNT COULD NOT BE READ BACK: WHAT IS SHOWN OF IT IS OLDER THAN THE ORDERS",
+    )
+    assert [symbol for symbol, _ in report.unprotected_seconds] == ["BTC"]
 
 
 def test_a_decision_that_grew_stale_on_the_way_opens_nothing_but_still_closes() -> None:

@@ -109,6 +109,10 @@ class _Run:
             self._attempt(action)
         self._confirm_stops()
         is_fresh = self.read_back.is_fresh()
+        if self.results and not is_fresh:
+            self.alerts.append(
+                "THE ACCOUNT COULD NOT BE READ BACK: WHAT IS SHOWN OF IT IS OLDER THAN THE ORDERS"
+            )
         return ExecutionReport(
             cycle_ms=self.plan.cycle_ms,
             results=tuple(self.results),
@@ -336,7 +340,8 @@ class _Run:
         self.read_back.await_confirmations(patient=hopeful)
         for symbol in self.read_back.unconfirmed():
             held = wire(abs(self.read_back.size_base(symbol)))
-            self.alerts.append(f"{held} {symbol} STANDS WITHOUT A CONFIRMED STOP-LOSS")
+            seen = f"{held} {symbol} STANDS" if held != "0" else f"WHAT WAS FILLED OF {symbol} MAY STAND"
+            self.alerts.append(f"{seen} WITHOUT A CONFIRMED STOP-LOSS")
 
     def _fills(self, since_ms: int) -> tuple[Fill, ...]:
         """Fills of this plan's orders; when they cannot be read an alert says so."""

@@ -89,13 +89,17 @@ class ReadBack:
         return tuple(
             (symbol, ((now_ms if e.confirmed_ms is None else e.confirmed_ms) - e.since_ms) / 1000)
             for symbol, e in self.exposures.items()
-            if e.confirmed_ms is not None or self.size_base(symbol) != 0
+            if e.confirmed_ms is not None or self._may_hold(symbol)
         )
 
     def unconfirmed(self) -> tuple[str, ...]:
-        """Symbols that are held while no stop was seen standing for what was filled."""
+        """Symbols that are, or may be, held while no stop was seen standing for what was filled."""
         pending = (symbol for symbol, e in self.exposures.items() if e.confirmed_ms is None)
-        return tuple(symbol for symbol in pending if self.size_base(symbol) != 0)
+        return tuple(symbol for symbol in pending if self._may_hold(symbol))
+
+    def _may_hold(self, symbol: str) -> bool:
+        """An account that was not read since the trade says nothing: the position counts as there."""
+        return self.has_traded or self.size_base(symbol) != 0
 
     def _all_confirmed(self) -> bool:
         return all(e.confirmed_ms is not None for e in self.exposures.values())
