@@ -49,7 +49,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     },
     "hyperliquid": {"network": "local", "timeout_seconds": 2, "read_attempts": 1},
     "symbols": {"tracked": ["BTC", "ETH"], "history_bars": 120},
-    "llm": {"provider": "openai", "model": "loopback-rule", "deadline_seconds": 10},
+    "llm": {"provider": "openai", "model": "loopback-rule", "deadline_seconds": 4},
     "risk": {"max_position_usd": 3000, "max_gross_exposure_usd": 6000, "max_leverage": 3},
     "resilience": {"max_market_age_seconds": 55, "ledger_lock_seconds": 0.5},
     "telemetry": {

@@ -244,6 +244,7 @@ def test_a_model_that_is_refused_half_of_the_time_does_not_end_a_backtest(
     assert {"invalid_json", "model_refused", "reply_truncated"} <= reasons
 
 
+@pytest.mark.e2e
 def test_a_model_server_that_dies_on_the_way_ends_the_backtest_and_what_it_wrote_stays(
     finished: Finished, loopback: Loopback
 ) -> None:

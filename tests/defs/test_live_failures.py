@@ -44,6 +44,7 @@ def held(loopback: Loopback, clock: SetBackClock, tmp_path_factory: pytest.TempP
     return config
 
 
+@pytest.mark.e2e
 def test_a_dead_model_is_a_refusal_and_positions_stand(
     held: Path, loopback: Loopback, clock: SetBackClock
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_symbol_that_the_venue_does_not_list_is_a_refusal_that_names_it(
     assert not any("NOT CHECKED" in alert for alert in report.alerts)
 
 
+@pytest.mark.e2e
 def test_an_account_that_another_process_trades_is_refused_by_name(
     held: Path, loopback: Loopback, clock: SetBackClock
 ) -> None:
@@ -136,6 +138,7 @@ sys.stdin.read()
     account_lease(settings).acquire()
 
 
+@pytest.mark.e2e
 def test_a_database_held_by_somebody_else_never_stops_a_cycle_and_is_caught_up_later(
     held: Path, loopback: Loopback, clock: SetBackClock
 ) -> None:

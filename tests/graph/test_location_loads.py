@@ -46,22 +46,17 @@ def load(folder: Path, *arguments: str) -> tuple[list[dict[str, Any]], str]:
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_the_whole_graph_loads_from_here_and_from_elsewhere_and_up_starts_the_sensor(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    write_config(here, "http://127.0.0.1:1", "http://127.0.0.1:2/v1")
-    elsewhere = write_config(there, "http://127.0.0.1:1", "http://127.0.0.1:2/v1")
-    (plain, started), log = load(here, str(elsewhere))
-    assert len(plain["assets"]) == len(started["assets"]) == 19
-    assert (plain["sensors"], started["sensors"]) == (["STOPPED"], ["RUNNING"])
-    assert "Traceback" not in log
-
-
-def test_in_an_empty_directory_it_loads_too_and_says_what_to_do(tmp_path: Path) -> None:
-    (loaded,), log = load(tmp_path)
-    sentence = f"No wonttrade.toml at {tmp_path / 'wonttrade.toml'}: copy wonttrade.toml.example"
-    assert loaded == {"assets": {"wonttrade_toml": sentence}, "sensors": []}
+def test_it_loads_in_an_empty_directory_and_says_what_to_do_and_from_a_file_elsewhere(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    elsewhere = write_config(tmp_path / "there", "http://127.0.0.1:1", "http://127.0.0.1:2/v1")
+    (empty, started), log = load(here, str(elsewhere))
+    sentence = f"No wonttrade.toml at {here / 'wonttrade.toml'}: copy wonttrade.toml.example"
+    assert empty == {"assets": {"wonttrade_toml": sentence}, "sensors": []}
     assert sentence in log
     assert "Traceback" not in log
+    assert len(started["assets"]) == 19
+    assert started["sensors"] == ["RUNNING"], "as wonttrade up wants it"
 
 
 @pytest.mark.parametrize(
