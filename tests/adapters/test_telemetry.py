@@ -1,5 +1,7 @@
 """Telemetry: log, heartbeat and metrics; never a secret, never NaN, never in the way."""
 
+import errno
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -227,6 +229,18 @@ def test_a_damaged_metrics_file_starts_the_counting_anew(tmp_path: Path) -> None
     (tmp_path / "metrics.prom").write_bytes(b"wonttrade_cycles_total{outcome= \xff\n")
     telemetry(tmp_path).cycle_finished(report(1))
     assert metrics(tmp_path)["wonttrade_cycles_total", "applied"] == 1
+
+
+def test_a_standard_error_on_the_same_full_disk_stops_no_cycle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnFullDisk(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    monkeypatch.setattr("sys.stderr", OnFullDisk())
+    telemetry(tmp_path).event("health", "anything")
 
 
 def test_a_place_that_cannot_be_written_stops_no_cycle_and_is_said(

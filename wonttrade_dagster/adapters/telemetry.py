@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -151,7 +152,8 @@ class Telemetry:
             lost = f"the {what} could not be written: {error.strerror or error}"
             if lost not in self._lost:
                 self._lost.append(lost)
-                print(lost, file=sys.stderr)
+                with suppress(OSError, ValueError):  # its file may be on the same full disk, or closed
+                    print(lost, file=sys.stderr)
 
     def _as_json_line(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
         line = {"timestamp": event.pop("timestamp"), "category": event.pop("category"), **event}
