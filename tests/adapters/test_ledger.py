@@ -508,3 +508,23 @@ def test_a_published_copy_is_whole_and_leaves_no_rubbish(tmp_path: Path) -> None
     with connect(copy, 1.0, read_only=True) as connection:
         assert connection.execute("SELECT sum(x) FROM t").fetchone() == (4999950000,)
     assert not [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+
+
+def test_a_disk_that_fills_up_at_the_commit_defers_the_records_and_sets_none_aside(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    ledger = DuckDBLedger(tmp_path / "ledger.duckdb", tmp_path / "spool")
+    ledger.record(at(0), Stage.INDICATORS, b'{"a":1}')
+    assert ledger.drain().deferred is None
+    for cycle in range(1, 40):
+        text = "".join(f"{cycle * 7919 + i:x}" for i in range(2_000))
+        ledger.record(at(cycle), Stage.INDICATORS, f'{{"a":"{text}"}}'.encode())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        full = ledger.drain()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert full.deferred is not None
+    assert (full.drained, full.set_aside) == (0, ())
+    later = ledger.drain()
+    assert (later.drained, later.deferred, later.set_aside) == (39, None, ())

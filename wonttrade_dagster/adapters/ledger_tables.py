@@ -118,8 +118,8 @@ def insert(connection: duckdb.DuckDBPyConnection, spooled: Sequence[SpooledStage
     connection.execute(DDL + snapshot_candles.DDL)
     try:
         return _insert_together(connection, spooled)
-    except duckdb.IOException:
-        raise  # the disk, not the content
+    except (duckdb.OperationalError, duckdb.FatalException):
+        raise  # the disk, not the content: a full one is an IOException or, at the commit, another of these
     except (duckdb.Error, *_NOT_A_RECORD):
         if len(spooled) == 1:
             return {(spooled[0].cycle_ms, spooled[0].stage)}
