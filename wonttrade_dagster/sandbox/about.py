@@ -68,10 +68,11 @@ def _assets(action: Json) -> Iterator[int]:
     """Every asset id that an action names."""
     if not isinstance(action, dict):
         return
-    rows = [action]
-    for name in ("orders", "cancels", "modifies"):
-        rows += action[name] if isinstance(action.get(name), list) else []
-    orders = [row.get("order", row) for row in rows if isinstance(row, dict)]
-    for order in orders:
+    batches = [action.get(name) for name in ("orders", "cancels", "modifies")]
+    rows: list[Json] = [action]
+    for batch in batches:
+        rows += batch if isinstance(batch, list) else []
+    for row in rows:
+        order = row.get("order", row) if isinstance(row, dict) else None
         if isinstance(order, dict):
             yield from (order[name] for name in ("a", "asset") if isinstance(order.get(name), int))

@@ -74,7 +74,7 @@ class BarSource(ABC):
         """
         if days:
             raise UsageError(
-                f"the saved venue replays candles of {', '.join(sorted(days))}: start it with the same --candles"
+                f"the saved venue replays {', '.join(sorted(days))}: start it with the same --candles"
             )
 
 
