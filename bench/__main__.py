@@ -41,6 +41,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         unit="cycles",
         most=100_000,
     ),
+    "faults": Benchmark(
+        "a fault campaign: random decisions, prices, faults and kills; fails when money was not safe",
+        count=200,
+        unit="cycles",
+        most=1_000_000,
+    ),
     "walk": Benchmark(
         "bars walked by the simulated exchange under a standing stop and take-profit",
         count=525_600,
@@ -52,17 +58,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark, or list them; the exit code: 2 for wrong usage, 1 when a part failed."""
+    """Run one benchmark, or list them; the exit code: 2 for wrong usage, 1 when something failed."""
     options = _parser().parse_args(arguments)
     if options.name is None:
         _list(as_json=options.json)
         return 0
     try:
-        _run(options)
+        return _run(options)
     except WontTradeError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +91,7 @@ def _about(benchmark: Benchmark) -> dict[str, Any]:
     return {"summary": benchmark.summary, "count": benchmark.count, "unit": benchmark.unit}
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     benchmark = BENCHMARKS.get(options.name)
     if benchmark is None:
         raise UsageError(f"there is no benchmark {options.name!r}: choose one of {', '.join(BENCHMARKS)}")
@@ -103,6 +108,7 @@ def _run(options: argparse.Namespace) -> None:
         print(json.dumps(head | result.data(), indent=2, allow_nan=False))
     else:
         print(text(options.name, benchmark.summary, result))
+    return 1 if result.violations else 0
 
 
 if __name__ == "__main__":

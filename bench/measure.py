@@ -112,11 +112,13 @@ class Result:
         figures: with spread.
         ratios: one figure against another, by name.
         facts: whatever a reader needs to judge the figures: counts, outcomes, sizes.
+        violations: what must never be and was seen; any of them makes the command fail.
     """
 
     figures: Sequence[Figure]
     ratios: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    violations: Sequence[str] = ()
 
     def data(self) -> dict[str, Any]:
         """As JSON."""
@@ -125,7 +127,7 @@ class Result:
             "figures": {figure.name: figure.data() for figure in self.figures},
             "ratios": {name: _short(value) for name, value in self.ratios.items()},
             "facts": self.facts,
-        }
+        } | ({"violations": list(self.violations)} if self.violations else {})
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

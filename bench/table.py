@@ -26,6 +26,8 @@ def text(name: str, summary: str, result: Result) -> str:
         lines += ["", *_aligned([("ratio", ""), *((k, _number(v)) for k, v in data["ratios"].items())])]
     if data["facts"]:
         lines += ["", *_aligned([(key, str(value)) for key, value in data["facts"].items()])]
+    for violation in result.violations:
+        lines += ["", f"VIOLATION in {violation}"]
     return "\n".join(lines)
 
 
