@@ -1,4 +1,4 @@
-"""Faults of the venue's world, seen through the official SDK: streams, candles, clocks, gaps, liquidations."""
+"""Faults of the venue's world through the official SDK: streams, candles, clocks, gaps, liquidations."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The money identities of protocol §10.1 on the venue's own answers, at any time, whatever was done before."""
+"""The money identities of protocol §10.1 on the venue's own answers, at any time, whatever came before."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sandbox_samples import Json
 
 from wonttrade_dagster.core.model import Leg
-from wonttrade_dagster.core.precision import PriceRounding, round_price
+from wonttrade_dagster.core.precision import PriceRounding, floor_size, round_price
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.records import LeverageSetting, OrderRequest, Tif, Trigger
 from wonttrade_dagster.sandbox import info_user, treasury
@@ -132,15 +132,17 @@ def _assert_history(venue: LoopbackVenue, value: Decimal, rows: list[dict[str, A
 
 Step = Callable[[LoopbackVenue], object]
 coins = st.sampled_from(COINS)
-usd = st.integers(5, 40_000)
+usd = st.one_of(st.integers(5, 40_000), st.integers(60_000, 190_000))
+OFFSETS = st.sampled_from([0.05, 0.02, 0.002, -0.001, -0.03])
+"""How far beyond the mark a limit lies; below zero it does not cross."""
 
 
 @st.composite
 def an_order(draw: st.DrawFn) -> Step:
     coin, is_buy, amount = draw(coins), draw(st.booleans()), draw(usd)
-    tif, off = draw(st.sampled_from(list(Tif))), draw(st.sampled_from([-0.03, -0.001, 0.002, 0.05]))
-    reduce_only = draw(st.booleans())
-    leg = draw(st.sampled_from([None, None, Leg.STOP_LOSS, Leg.TAKE_PROFIT]))
+    tif, off = draw(st.sampled_from([Tif.IOC, Tif.IOC, Tif.GTC, Tif.ALO])), draw(OFFSETS)
+    reduce_only = draw(st.sampled_from([False, False, False, True]))
+    leg = draw(st.sampled_from([None, None, None, Leg.STOP_LOSS, Leg.TAKE_PROFIT]))
 
     def place(venue: LoopbackVenue) -> object:
         mark, spec = venue.market.mark_px(coin), venue.rules.assets[coin]
@@ -156,6 +158,25 @@ def an_order(draw: st.DrawFn) -> Step:
         )
 
     return place
+
+
+@st.composite
+def an_entry(draw: st.DrawFn) -> Step:
+    """A position of some leverage and mode, so that the other steps have something to happen to."""
+    coin, is_buy, leverage = draw(coins), draw(st.booleans()), draw(st.integers(2, 40))
+    is_cross, margin = draw(st.booleans()), draw(st.integers(100, 4_000))
+
+    def enter(venue: LoopbackVenue) -> object:
+        spec, mark = venue.rules.assets[coin], venue.market.mark_px(coin)
+        setting = LeverageSetting(min(leverage, spec.max_leverage), is_cross and not spec.only_isolated)
+        venue.set_leverage(ME, coin, setting)
+        limit = round_price(
+            mark * Decimal("1.05" if is_buy else "0.95"), spec.size_decimals, PriceRounding.NEAREST
+        )
+        size = floor_size(margin * setting.leverage / mark, spec.size_decimals)
+        return venue.place(ME, OrderRequest(coin, is_buy, size, limit, Tif.IOC))
+
+    return enter
 
 
 @st.composite
@@ -179,10 +200,13 @@ def another_step(draw: st.DrawFn) -> Step:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.one_of(an_order(), an_order(), another_step()), max_size=14))
-def test_the_identities_hold_after_every_step_of_any_sequence(steps: list[Step]) -> None:
+@given(
+    st.lists(an_entry(), min_size=1, max_size=3),
+    st.lists(st.one_of(an_order(), another_step(), another_step()), max_size=10),
+)
+def test_the_identities_hold_after_every_step_of_any_sequence(entries: list[Step], steps: list[Step]) -> None:
     venue = make_venue(3, lambda: NOW_MS)
-    for step in steps:
+    for step in (*entries, *steps):
         step(venue)
         check_identities(venue.account(ME).state)
         assert_money_adds_up(venue)

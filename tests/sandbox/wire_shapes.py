@@ -27,7 +27,7 @@ CHANGED = frozenset(
     {"maxTradeSzs", "origSz", "tid", "feeToken", "twapId", "marginTables", "collateralToken"}
     | {"marginTableId", "cumFunding", "maxLeverage", "time", "crossMaintenanceMarginUsed"}
 )
-"""Added to or dropped from the venue's answers between 2023 and 2026: absence on either side is no finding."""
+"""Added to or dropped from the venue's answers since 2023: absence on either side is no finding."""
 
 NULLABLE = frozenset(
     {"liquidationPx", "nSamples", "tif", "cloid", "twapId", "premium", "midPx", "impactPxs", "stakingLink"}
