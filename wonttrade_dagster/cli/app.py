@@ -137,8 +137,23 @@ def sandbox(
     model_port: Annotated[int, typer.Option(help="Port of the loopback model server; 0 picks one.")] = 8601,
     seed: Annotated[int, typer.Option(help="The same seed walks the same market.")] = 7,
     model_latency_ms: Annotated[int, typer.Option(help="How long the stand-in thinks.")] = 0,
+    rate_limits: Annotated[bool, typer.Option("--rate-limits", help="Enforce the venue's limits.")] = False,
+    candles: Annotated[
+        list[Path] | None, typer.Option(help="Recorded candles to replay (Parquet or CSV); repeatable.")
+    ] = None,
+    script: Annotated[Path | None, typer.Option(help="A JSON file of price moves.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Keep the venue's state in this file.")] = None,
 ) -> None:
     """The loopback venue and the loopback model server alone; prints one JSON line when ready."""
     from wonttrade_dagster.sandbox.server import run_sandbox
 
-    run_sandbox(port=port, model_port=model_port, seed=seed, model_latency_ms=model_latency_ms)
+    run_sandbox(
+        port=port,
+        model_port=model_port,
+        seed=seed,
+        model_latency_ms=model_latency_ms,
+        rate_limits=rate_limits,
+        candles=candles or (),
+        script=script,
+        state_path=state,
+    )

@@ -1,0 +1,121 @@
+"""A round trip through the official SDK alone: Info, Exchange, WebsocketManager, no code of ours between."""
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from eth_account import Account
+from hyperliquid.exchange import Exchange
+from hyperliquid.info import Info
+from hyperliquid.utils.types import Cloid
+from sandbox_samples import Control, Json, assert_identities
+
+from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
+from wonttrade_dagster.sandbox.server import Sandbox
+
+ME = SANDBOX_ACCOUNT_ADDRESS
+HOUR_MS = 3_600_000
+
+
+def first(answer: Json) -> Any:
+    assert answer["status"] == "ok", answer
+    return answer["response"]["data"]["statuses"][0]
+
+
+def soon(found: Callable[[], Any]) -> Any:
+    """What is found within five seconds."""
+    until = time.monotonic() + 5
+    while not (it := found()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return it
+
+
+def assert_protected(info: Info) -> None:
+    """A stop and a take-profit stand, and the money adds up."""
+    standing = info.frontend_open_orders(ME)
+    assert {row["orderType"] for row in standing} == {"Stop Market", "Take Profit Market"}
+    assert all(row["reduceOnly"] and row["isTrigger"] for row in standing)
+    assert_identities(info.user_state(ME))
+
+
+def test_leverage_entry_protection_move_stop_fills_and_funding(sandbox: Sandbox, control: Control) -> None:
+    control("price", {"coin": "BTC", "mid": 80_000, "hold_ms": 4 * HOUR_MS})
+    info = Info(sandbox.venue_url, timeout=5)
+    agent = Account.from_key(SANDBOX_AGENT_PRIVATE_KEY)
+    exchange = Exchange(agent, sandbox.venue_url, account_address=ME, timeout=5)
+    heard: dict[str, list[Any]] = {"userFills": [], "orderUpdates": [], "userFundings": [], "userEvents": []}
+    for kind, messages in heard.items():
+        info.subscribe({"type": kind, "user": ME}, messages.append)
+    soon(lambda: heard["userFills"])
+
+    equity = Decimal(info.user_state(ME)["marginSummary"]["accountValue"])
+    assert exchange.update_leverage(5, "BTC")["status"] == "ok"
+    entry_id, stop_id, profit_id = (Cloid.from_int(number) for number in (1, 2, 3))
+    entry = first(exchange.market_open("BTC", is_buy=True, sz=0.05, cloid=entry_id))["filled"]
+    assert (entry["totalSz"], entry["cloid"]) == ("0.05", entry_id.to_raw())
+    stop = {"trigger": {"isMarket": True, "triggerPx": 78_000, "tpsl": "sl"}}
+    profit = {"trigger": {"isMarket": True, "triggerPx": 86_000, "tpsl": "tp"}}
+    size = float(entry["totalSz"])
+    first(exchange.order("BTC", False, size, 70_200, stop, reduce_only=True, cloid=stop_id))
+    first(exchange.order("BTC", False, size, 77_400, profit, reduce_only=True, cloid=profit_id))
+    assert_protected(info)
+
+    control("time", {"advance_ms": 2 * HOUR_MS})
+    paid = info.user_funding_history(ME, 0)
+    assert len(paid) == 2
+    rates = {row["time"]: row["fundingRate"] for row in info.funding_history("BTC", paid[0]["time"] - 1)}
+    assert [row["delta"]["fundingRate"] for row in paid] == [rates[row["time"]] for row in paid]
+    assert len(soon(lambda: [m for m in heard["userFundings"] if not m["data"].get("isSnapshot")])) >= 1
+
+    control("price", {"coin": "BTC", "mid": 79_000, "hold_ms": HOUR_MS})
+    assert len(info.user_state(ME)["assetPositions"]) == 1, "above the stop"
+    control("price", {"coin": "BTC", "mid": 77_900, "hold_ms": HOUR_MS})
+    state = info.user_state(ME)
+    assert state["assetPositions"] == []
+    assert info.open_orders(ME) == []
+    assert info.query_order_by_cloid(ME, stop_id)["order"]["status"] == "filled"
+    assert info.query_order_by_cloid(ME, profit_id)["order"]["status"] == "reduceOnlyCanceled"
+
+    close, opened = info.user_fills(ME)
+    assert (opened["dir"], close["dir"]) == ("Open Long", "Close Long")
+    assert [f["cloid"] for f in (opened, close)] == [entry_id.to_raw(), stop_id.to_raw()]
+    assert info.user_fills_by_time(ME, opened["time"]) == [opened, close]
+    pnl = (Decimal(close["px"]) - Decimal(opened["px"])) * Decimal("0.05")
+    assert Decimal(close["closedPnl"]) == pnl
+    fees = Decimal(opened["fee"]) + Decimal(close["fee"])
+    funding = sum(Decimal(row["delta"]["usdc"]) for row in paid)
+    assert Decimal(state["marginSummary"]["accountValue"]) == equity + pnl - fees + funding
+    assert_identities(state)
+
+    told = soon(lambda: [r for m in heard["orderUpdates"] for r in m["data"] if r["status"] == "triggered"])
+    assert told[0]["order"]["cloid"] == stop_id.to_raw()
+    soon(lambda: [m for m in heard["userEvents"] if "nonUserCancel" in m["data"]])
+    streamed = soon(lambda: [f for m in heard["userFills"] for f in m["data"]["fills"] if f == close])
+    assert len(streamed) == 1, "told once, and as /info tells it"
+    assert info.user_rate_limit(ME)["nRequestsUsed"] == 4
+    info.disconnect_websocket()
+
+
+def test_a_short_isolated_round_trip_with_a_moved_stop(
+    sandbox: Sandbox, control: Control, info: Info, exchange: Exchange
+) -> None:
+    control("price", {"coin": "ETH", "mid": 3_000, "hold_ms": HOUR_MS})
+    assert exchange.update_leverage(10, "ETH", is_cross=False)["status"] == "ok"
+    first(exchange.market_open("ETH", is_buy=False, sz=0.5))
+    position = info.user_state(ME)["assetPositions"][0]["position"]
+    assert position["leverage"]["type"] == "isolated"
+    assert Decimal(position["liquidationPx"]) > 3_000
+    raised = {"trigger": {"isMarket": True, "triggerPx": 3_100, "tpsl": "sl"}}
+    lowered = {"trigger": {"isMarket": True, "triggerPx": 3_050, "tpsl": "sl"}}
+    old = first(exchange.order("ETH", True, 0.5, 3_410, raised, reduce_only=True))["resting"]["oid"]
+    new = first(exchange.order("ETH", True, 0.5, 3_355, lowered, reduce_only=True))["resting"]["oid"]
+    assert first(exchange.cancel("ETH", old)) == "success"
+    assert [row["oid"] for row in info.open_orders(ME)] == [new]
+    assert exchange.update_isolated_margin(50, "ETH")["status"] == "ok"
+    assert_identities(info.user_state(ME))
+    control("price", {"coin": "ETH", "mid": 3_060, "hold_ms": HOUR_MS})
+    assert info.user_state(ME)["assetPositions"] == []
+    assert info.user_fills(ME)[0]["dir"] == "Close Short"
+    assert_identities(info.user_state(ME))
