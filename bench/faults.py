@@ -4,11 +4,12 @@ Belongs here: the order of a campaign, and its result. Does not belong here: its
 """
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,8 +17,7 @@ from bench.campaign.audit import Audit, Cycle
 from bench.campaign.books import Books
 from bench.campaign.draws import CyclePlan, Pace, plans
 from bench.campaign.journal_log import JournalLog
-from bench.campaign.trader import Ending, Job, warm_up
-from bench.campaign.trader import run as run_process
+from bench.campaign.trader import Ending, Job, start, warm_up
 from bench.campaign.world import World, servers, settings_of
 from bench.measure import Figure, Result
 from wonttrade_dagster.defs import compose
@@ -25,6 +25,7 @@ from wonttrade_dagster.settings import Settings
 
 CHECK_EVERY = 20
 COMPACT_EVERY = 60
+PROGRESS_EVERY = 100
 MOST_VIOLATIONS = 5
 
 
@@ -83,18 +84,25 @@ class Campaign:
 
     def _processes(self, plan: CyclePlan, cycle: Cycle) -> Ending:
         job = Job(self.settings[plan.pace], cycle.cycle_ms, plan.events, plan.disk_bytes)
+        again = replace(job, events=(), disk_bytes=None, is_resumed=True)
         with self.world.held_ledger() if plan.holds_ledger else nullcontext():
-            ending = self._process(job)
+            if plan.has_twin:
+                self.audit.counts["twins"] += 1
+                return self._run(job, again)[0]
+            ending = self._run(job)[0]
             if ending.signal and plan.resumes:
                 self.audit.counts["cycles_resumed"] += 1
-                return self._process(Job(job.settings, job.cycle_ms, is_resumed=True))
+                return self._run(again)[0]
         return ending
 
-    def _process(self, job: Job) -> Ending:
-        ending = run_process(job, self.world.jump_from_elsewhere)
-        self.process_ms.append(ending.seconds * 1000)
-        self.audit.ended(ending)
-        return ending
+    def _run(self, *jobs: Job) -> list[Ending]:
+        """Side by side; all of them start before the first is waited for."""
+        processes = [start(job, self.world.jump_from_elsewhere) for job in jobs]
+        endings = [process.ending() for process in processes]
+        for ending in endings:
+            self.process_ms.append(ending.seconds * 1000)
+            self.audit.ended(ending)
+        return endings
 
 
 def _fast_folder() -> str | None:
@@ -124,6 +132,8 @@ def run(count: int, seed: int) -> Result:
         for plan in plans(seed, count):
             campaign.run(plan)
             done = plan.number
+            if done % PROGRESS_EVERY == 0:
+                print(f"{done} of {count} cycles, {len(audit.violations)} violations", file=sys.stderr)
             if len(audit.violations) >= MOST_VIOLATIONS:
                 break
         audit.check_all()

@@ -4,6 +4,7 @@ Belongs here: replies that follow the rules, and replies that break one. Does no
 """
 
 import json
+import math
 import random
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -12,8 +13,10 @@ from typing import Any
 from wonttrade_dagster.core.precision import PriceRounding, floor_size, round_price
 from wonttrade_dagster.sandbox.rule_model import read_block
 
-MOST_OF_VALUE = 1.6
-"""The largest position, in units of the account's value: a jump of a quarter can liquidate it."""
+MOST_OF_VALUE = 3.2
+"""The largest position, in units of the account's value: a large jump liquidates it."""
+
+SMALL_USD = 100.0
 
 Block = Mapping[str, Any]
 
@@ -84,10 +87,16 @@ def _fresh(
     stop, take = (px * (1 - side * draws.uniform(*reach)), px * (1 + side * draws.uniform(*reach)))
     target = {"symbol": symbol, "target_size": size * side}
     target |= {"stop_loss": _grid(stop, decimals), "take_profit": _grid(take, decimals)}
-    if draws.random() < 0.3:
-        most = min(facts["max_leverage"], block["limits"]["max_leverage"])
-        target["margin"] = round(size * px / draws.randint(1, most) * 1.01, 2)
+    if value_usd > SMALL_USD or draws.random() < 0.3:
+        target["margin"] = _margin_usd(size * px, facts, block, draws)
     return target
+
+
+def _margin_usd(value_usd: float, facts: Block, block: Block, draws: random.Random) -> float:
+    """So much leverage that every symbol at once could have its largest position."""
+    most = min(facts["max_leverage"], block["limits"]["max_leverage"])
+    least = min(most, max(1, math.ceil(most * value_usd / _cap_usd(block))))
+    return round(value_usd / draws.randint(least, most) * 1.01, 2)
 
 
 def _grid(px: float, decimals: int) -> float:

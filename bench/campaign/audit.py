@@ -152,6 +152,10 @@ class Audit:
             yield from self._protection(look)
             yield from self._positions(cycle, look)
             return
+        if end["ended"] == "failed" and "Insufficient margin" in end["detail"]:
+            self.counts["clean_but_without_margin"] += 1  # the venue's word on a decision that asked for more
+            yield from self._protection(look)
+            return
         valid = cycle.plan.style == "valid"
         if valid and not any(rule in end["detail"] for rule in RETRYABLE):
             yield f"a valid decision was not applied without any fault: {end}"

@@ -107,6 +107,8 @@ class CyclePlan:
     """So many bytes fit on the disk, then it is full."""
     holds_ledger: bool = False
     deletes_data: bool = False
+    has_twin: bool = False
+    """Two processes run the same cycle at the same time."""
 
 
 def plans(seed: int, count: int) -> Iterator[CyclePlan]:
@@ -130,21 +132,23 @@ def _clean(number: int, draws: random.Random) -> CyclePlan:
 def _dirty(number: int, draws: random.Random) -> CyclePlan:
     happens = draws.random
     is_stale = happens() < 0.02
+    pace = Pace.HASTY if is_stale or happens() < 0.1 else Pace.ROUGH
     return CyclePlan(
         number,
         is_clean=False,
-        pace=Pace.HASTY if is_stale or happens() < 0.1 else Pace.ROUGH,
+        pace=pace,
         style=draws.choices(("valid", "invalid", "close_stops"), (7, 1, 2))[0],
         jumps=_jumps(draws),
         faults=tuple(_fault(draws) for _ in range(draws.choices((0, 1, 2, 4), (4, 4, 3, 1))[0])),
         model_faults=tuple(_model_fault(draws) for _ in range(draws.choices((0, 1, 3), (17, 2, 1))[0])),
-        events=tuple(_events(draws)),
+        events=(*_events(draws), *_growing_old(pace, draws)),
         hands=tuple(_hands(draws)),
         resumes=happens() < 0.6,
         is_stale=is_stale,
         disk_bytes=draws.choice((0, 300, 3_000, 9_000, 20_000)) if happens() < 0.05 else None,
         holds_ledger=happens() < 0.05,
         deletes_data=happens() < 0.02,
+        has_twin=happens() < 0.03,
     )
 
 
@@ -197,6 +201,12 @@ def _events(draws: random.Random) -> Iterator[Event]:
             spread = draws.choice((0.002, 0.01, 0.06))
             amount = draws.uniform(0.2, 0.9) if what is Mischief.PAUSE else draws.gauss(0, spread)
             yield Event(what, step, among_orders, draws.choice(SYMBOLS), amount)
+
+
+def _growing_old(pace: Pace, draws: random.Random) -> Iterator[Event]:
+    """A hasty cycle is often held up between its plan and its orders, for longer than its decision lives."""
+    if pace is Pace.HASTY and draws.random() < 0.7:
+        yield Event(Mischief.PAUSE, draws.randint(1, 8), among_orders=True, amount=draws.uniform(1.0, 1.9))
 
 
 def _hands(draws: random.Random) -> Iterator[Hand]:

@@ -88,19 +88,31 @@ class Ending:
         return next(iter(reversed(self.all(key))), None)
 
 
-def run(job: Job, jump: Callable[[str, float], None]) -> Ending:
-    """Fork, let the child run the cycle, and read what it told until it is gone."""
-    started = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A trading process at work."""
+
+    pid: int
+    reading: int
+    started: float
+
+    def ending(self) -> Ending:
+        """Read what it tells until it is gone."""
+        told = _told(self.reading, self.pid)
+        _, status = os.waitpid(self.pid, 0)
+        killer = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        return Ending(told, killer, time.monotonic() - self.started)
+
+
+def start(job: Job, jump: Callable[[str, float], None]) -> Process:
+    """Fork, and let the child run the cycle."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
         _child(job, writing, jump)
     os.close(writing)
-    told = _told(reading, pid)
-    _, status = os.waitpid(pid, 0)
-    killer = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return Ending(told, killer, time.monotonic() - started)
+    return Process(pid, reading, time.monotonic())
 
 
 def _told(reading: int, pid: int) -> list[dict[str, Any]]:

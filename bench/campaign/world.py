@@ -79,8 +79,8 @@ def settings_of(folder: Path, urls: Mapping[str, str]) -> dict[Pace, Settings]:
 
 def _paced(text: str, times: Mapping[str, float]) -> str:
     for old, new in (
-        ("max_position_usd = 3000", "max_position_usd = 22000"),
-        ("max_gross_exposure_usd = 6000", "max_gross_exposure_usd = 40000"),
+        ("max_position_usd = 3000", "max_position_usd = 40000"),
+        ("max_gross_exposure_usd = 6000", "max_gross_exposure_usd = 75000"),
         ("max_leverage = 3", "max_leverage = 10"),
         ("deadline_seconds = 20", f"deadline_seconds = {times['deadline']}"),
         ("max_decision_age_seconds = 60", f"max_decision_age_seconds = {times['age']}"),
