@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from wonttrade_dagster.core.cycle import Record
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.defs.live_cycle import LiveCycle
-from wonttrade_dagster.defs.metadata import describe
+from wonttrade_dagster.defs.metadata import Metadata, describe
 from wonttrade_dagster.defs.partitions import cycle_ms_of
 from wonttrade_dagster.defs.stages import OWNERS, STAGE_TEXTS, stage_key, upstream_keys
 
@@ -60,9 +61,17 @@ def _stage_asset(family: str, stage: Stage, partitions: dg.PartitionsDefinition[
             record = live_cycle.run(stage, cycle_ms, context.run.tags.get(SETTINGS_TAG))
         except WontTradeError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        return dg.MaterializeResult(metadata=describe(record))
+        return dg.MaterializeResult(metadata=_described(record))
 
     return stage_asset
+
+
+def _described(record: Record) -> Metadata:
+    """Metadata, whatever the record holds: a picture that cannot be drawn must not stop protection."""
+    try:
+        return describe(record)
+    except Exception as error:  # noqa: BLE001 (what stands downstream is the plan and the protection)
+        return {"not_described": type(error).__name__}
 
 
 def live_job(family: str, max_runtime_seconds: int) -> "AssetJob":
