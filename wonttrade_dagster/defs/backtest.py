@@ -180,7 +180,7 @@ def _spec(stage: Stage) -> dg.AssetSpec:
         stage_key(FAMILY, stage),
         deps=upstream_keys(FAMILY, stage),
         description=text.description,
-        kinds=set(text.kinds) - {"hyperliquid"},
+        kinds=set(text.kinds) - {"hyperliquid"} or {"python"},
         owners=list(OWNERS),
         group_name=FAMILY,
         tags={FAMILY_TAG: FAMILY},
