@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from cycle_samples import at, candles, decision, fill, report, snapshot, stages
 from hypothesis import given, settings
@@ -26,7 +27,14 @@ from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.errors import StorageError, StorageLockedError
-from wonttrade_dagster.core.model import EquityPoint, PriorDecision, Refusal, Stage, StageFailure
+from wonttrade_dagster.core.model import (
+    CandleSeries,
+    EquityPoint,
+    PriorDecision,
+    Refusal,
+    Stage,
+    StageFailure,
+)
 
 D = Decimal
 REFUSED = Refusal("violations", "two rules were broken")
@@ -328,6 +336,70 @@ def test_any_snapshots_in_any_order_come_back_byte_for_byte(
                 assert kept.drain().deferred is None
         assert kept.drain().set_aside == ()
         assert {c: kept.load(at(c), Stage.MARKET_SNAPSHOTS) for c in payloads} == payloads
+
+
+def drained_snapshot(kept: DuckDBLedger, cycle: int, *series: CandleSeries) -> int:
+    """Store a snapshot, require it back byte for byte, and tell how many candles the table holds then."""
+    payload = snapshot(cycle, *series)
+    kept.record(at(cycle), Stage.MARKET_SNAPSHOTS, payload)
+    assert kept.drain().set_aside == ()
+    assert kept.load(at(cycle), Stage.MARKET_SNAPSHOTS) == payload
+    with connect(kept.path, 1.0, read_only=True) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM snapshot_candles").fetchone() or (0,)
+    return int(rows)
+
+
+def with_volume(series: CandleSeries, volume: float) -> CandleSeries:
+    return replace(series, frame=series.frame.with_columns(volume=pl.lit(volume)))
+
+
+def test_a_candle_is_stored_again_only_where_its_bits_changed(tmp_path: Path) -> None:
+    kept = ledger(tmp_path)
+    zero, minus_zero = (with_volume(candles(0, 5), volume) for volume in (0.0, -0.0))
+    before = drained_snapshot(kept, 0, zero)
+    assert drained_snapshot(kept, 1, zero) == before
+    assert drained_snapshot(kept, 2, minus_zero) == before + 5
+    assert drained_snapshot(kept, 3, candles(0, 5, change=1e-9)) == before + 10
+    assert drained_snapshot(kept, 4, candles(0, 5)) == before + 11
+
+
+def test_a_window_without_a_candle_that_is_stored_keeps_its_own_text(tmp_path: Path) -> None:
+    kept = ledger(tmp_path)
+    before = drained_snapshot(kept, 0, candles(0, 6))
+    gappy = candles(0, 6)
+    assert drained_snapshot(kept, 1, replace(gappy, frame=gappy.frame[[0, 1, 4, 5]])) == before
+    assert drained_snapshot(kept, 2, candles(0, 7)) == before + 1
+
+
+def test_one_series_twice_in_a_snapshot_never_changes_what_the_first_one_sees(tmp_path: Path) -> None:
+    kept = ledger(tmp_path)
+    before = drained_snapshot(kept, 0, candles(0, 6))
+    assert drained_snapshot(kept, 1, candles(0, 6), candles(0, 6)) == before
+    assert drained_snapshot(kept, 2, candles(0, 6), candles(0, 6, change=1.0)) == before
+    assert drained_snapshot(kept, 3, candles(0, 6, change=1.0), candles(0, 6)) == before + 1
+
+
+@pytest.mark.parametrize(
+    "text", ["candles in another order", "whole numbers", "spaces", "a twin", "no candle"]
+)
+def test_candles_that_are_written_in_another_way_come_back_as_they_were(tmp_path: Path, text: str) -> None:
+    kept = ledger(tmp_path)
+    drained_snapshot(kept, 0, candles(0, 4))
+    document = json.loads(snapshot(1, candles(0, 4)))
+    columns = document["markets"][0]["intraday"]["frame"]["columns"]
+    for name, values in columns.items():
+        if text == "candles in another order":
+            values.reverse()
+        elif text == "a twin":
+            values.append(values[-1])
+        elif text == "no candle":
+            values.clear()
+        elif text == "whole numbers":
+            columns[name] = [int(value) for value in values]
+    payload = json.dumps(document, separators=None if text == "spaces" else (",", ":")).encode()
+    kept.record(at(1), Stage.MARKET_SNAPSHOTS, payload)
+    assert kept.drain().set_aside == ()
+    assert kept.load(at(1), Stage.MARKET_SNAPSHOTS) == payload
 
 
 def test_a_failed_market_stage_is_kept_as_it_is(tmp_path: Path) -> None:
