@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -47,6 +48,20 @@ def run(
     venue.clock.time_ms += late_ms
     venue.log.clear()
     return ExecutionService(venue, journal or Journal(), venue.clock, rules, ASSETS).execute(plan)
+
+
+class FailsOnce:
+    """A question that is not answered the first time."""
+
+    def __init__(self, ask: Callable[[str], ActionResult | None]) -> None:
+        self.ask = ask
+        self.times = 0
+
+    def __call__(self, cloid: str) -> ActionResult | None:
+        self.times += 1
+        if self.times == 1:
+            raise VenueUnavailableError("no answer")
+        return self.ask(cloid)
 
 
 def statuses(report: ExecutionReport) -> list[str]:
@@ -224,6 +239,34 @@ def test_a_second_run_protects_the_entry_that_the_first_one_was_killed_behind() 
     assert venue.log == [("stop_loss", "BTC"), ("take_profit", "BTC")]
     assert [order.size_base for order in venue.orders] == [Decimal("0.1")] * 2
     assert report.alerts == ()
+
+
+@pytest.mark.parametrize(("late_ms", "is_asked_in_vain"), [(600_000, False), (0, True)])
+def test_a_second_run_that_may_not_send_the_entry_protects_what_the_first_one_sent(
+    monkeypatch: pytest.MonkeyPatch, late_ms: int, *, is_asked_in_vain: bool
+) -> None:
+    venue = PaperVenue()
+    made = PositionReconciler(ASSETS, ["BTC", "ETH"], LIMITS, RULES).plan(
+        cycle_ms=CYCLE_MS,
+        outcome=LONG,
+        account=venue._snapshot(),
+        reference_px=MARKS,
+        prior=None,
+        now_ms=CYCLE_MS,
+    )
+    entry = made.actions[0]
+    assert isinstance(entry, PlaceOrder)
+    venue.place(entry)
+    venue.log.clear()
+    venue.clock.time_ms += late_ms
+    asked = FailsOnce(venue.find) if is_asked_in_vain else venue.find
+    monkeypatch.setattr(venue, "find", asked)
+
+    report = ExecutionService(venue, Journal(), venue.clock, RULES, ASSETS).execute(made)
+
+    assert venue.log == [("stop_loss", "BTC"), ("take_profit", "BTC")]
+    assert report.account is not None
+    assert report.account.size_base("BTC") == Decimal("0.1")
 
 
 def test_protection_whose_id_is_used_up_in_this_cycle_goes_out_under_the_next_one() -> None:

@@ -153,6 +153,8 @@ class _Run:
     def _trade(self, order: PlaceOrder) -> ActionResult:
         hindrance = self._hindrance(order) if order.purpose.increases_exposure else ""
         if hindrance:
+            # A run before this one may have sent it: what is held must be read, the plan's account is older.
+            self.read_back.has_changed = self.read_back.has_traded = True
             return ActionResult(order, ActionStatus.SKIPPED, hindrance)
         held_before = self.expected.get(order.symbol, self.read_back.size_base(order.symbol))
         result = self._send_once(order)
@@ -301,6 +303,8 @@ class _Run:
         try:
             known = self.venue.find(order.cloid)
         except VenueError as error:
+            self.read_back.has_changed = True
+            self.read_back.has_traded |= order.leg is None
             message = f"not sent: the venue could not be asked whether it knows this order ({error})"
             return ActionResult(order, ActionStatus.UNKNOWN, message)
         if known is not None:
