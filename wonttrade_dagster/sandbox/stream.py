@@ -178,9 +178,13 @@ class Connection:
         await self._send({"channel": "error", "data": sentence})
 
     async def _send(self, frame: Mapping[str, Any]) -> None:
-        if time.monotonic() >= self._deaf_until:
-            self._sent_at = time.monotonic()
+        if time.monotonic() < self._deaf_until:
+            return
+        self._sent_at = time.monotonic()
+        try:
             await self._websocket.send_text(json.dumps(frame, separators=(",", ":")))
+        except RuntimeError as error:  # starlette's word for a connection that has just been closed
+            raise DroppedError from error
 
 
 _POSTED = {"info": "info", "action": "exchange"}
