@@ -1,5 +1,6 @@
 """The order of the parts: what travels on when one of them fails, and what is booked across cycles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -23,6 +24,7 @@ from wonttrade_dagster.core.model import (
     AccountSnapshot,
     CycleReport,
     DecisionRecord,
+    EquityPoint,
     ExecutionPlan,
     ExecutionReport,
     Fill,
@@ -33,6 +35,7 @@ from wonttrade_dagster.core.model import (
     Stage,
     StageFailure,
 )
+from wonttrade_dagster.core.performance import sharpe_ratio
 from wonttrade_dagster.core.state import StateLoader
 
 D = Decimal
@@ -425,6 +428,45 @@ def test_the_opening_equity_is_written_once() -> None:
     assert {report.performance.opening_equity_usd for report in reports} == {D(30_000)}
     assert reports[-1].performance.return_fraction == pytest.approx(29_000 / 30_000 - 1)
     assert reports[-1].performance.invocations == 3
+
+
+class CountedLedger(MemoryLedger):
+    """Counts how often the whole curve is asked for."""
+
+    curves = 0
+
+    def equity(self) -> Sequence[EquityPoint]:
+        self.curves += 1
+        return super().equity()
+
+
+VALUES = [D(30_000), D(31_500), D(29_000), D(29_500), D(30_700)]
+
+
+def test_the_sharpe_ratio_is_that_of_the_whole_curve_without_reading_it() -> None:
+    desk = Desk(ScriptedModel(FLAT), ledger=CountedLedger())
+    curve = list[tuple[int, float]]()
+    for number, value in enumerate(VALUES):
+        desk.venue.value, desk.venue.is_readable = value, number != 2
+        report = desk.cycle(number)
+        if number != 2:
+            curve.append((report.cycle_ms, float(value)))
+    assert report.performance is not None
+    assert report.performance.sharpe == pytest.approx(sharpe_ratio(curve), rel=1e-9)
+    assert desk.ledger.curves == 0
+
+
+def test_a_run_whose_reports_lack_the_sums_reads_its_curve_once() -> None:
+    desk = Desk(ScriptedModel(FLAT), ledger=CountedLedger())
+    for number, value in enumerate(VALUES):
+        desk.venue.value = value
+        report = desk.cycle(number)
+        assert report.performance is not None
+        if number == 2:  # as the version before wrote it
+            desk.ledger.report = replace(report, performance=replace(report.performance, returns=None))
+    curve = [(CYCLE_MS + n * STEP_MS, float(value)) for n, value in enumerate(VALUES)]
+    assert report.performance.sharpe == pytest.approx(sharpe_ratio(curve), rel=1e-9)
+    assert desk.ledger.curves == 1
 
 
 @pytest.mark.parametrize("failing", [{0}, {1}, {0, 1}, {1, 2}])

@@ -1,12 +1,15 @@
 import math
+import random
 from decimal import Decimal
+from itertools import accumulate
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonttrade_dagster.core.model import EquityPoint, ExecutionReport, Fill
+from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.model import EquityPoint, ExecutionReport, Fill, ReturnSums
 from wonttrade_dagster.core.performance import (
     EQUITY_SCHEMA,
     FILL_SCHEMA,
@@ -17,9 +20,12 @@ from wonttrade_dagster.core.performance import (
     fills_frame,
     max_drawdown,
     performance_figures,
+    return_sums,
+    sharpe_of,
     sharpe_ratio,
     total_return,
     unprotected_summary,
+    with_point,
 )
 
 STEP_MS = 900_000
@@ -61,6 +67,35 @@ def test_sharpe_equals_the_textbook_formula_for_a_known_curve() -> None:
 )
 def test_sharpe_is_absent_where_it_is_not_defined(values: list[float]) -> None:
     assert sharpe_ratio(points(values)) is None
+
+
+@given(
+    cents=st.lists(st.integers(-100, 10_000_000), min_size=1, max_size=80),
+    steps_ms=st.lists(st.integers(0, 10**9), min_size=80, max_size=80),
+)
+def test_sharpe_from_running_sums_is_that_of_the_whole_series(cents: list[int], steps_ms: list[int]) -> None:
+    times = accumulate(steps_ms[: len(cents)])
+    series = [(time_ms, cent / 100) for time_ms, cent in zip(times, cents, strict=True)]
+    for length in range(1, len(series) + 1):
+        whole = sharpe_ratio(series[:length])
+        expected = whole if whole is None else pytest.approx(whole, rel=1e-9, abs=1e-9)
+        assert sharpe_of(return_sums(series[:length])) == expected
+
+
+def test_sharpe_from_running_sums_stays_exact_over_a_backtest_of_three_months() -> None:
+    draws, values = random.Random(7), [10_000.0]
+    for _ in range(8_640):
+        values.append(values[-1] * (1 + draws.gauss(1e-6, 1e-3)))
+    sums = return_sums(points(values[:1]))
+    for time_ms, value in points(values)[1:]:
+        sums = decode(ReturnSums, encode(with_point(sums, time_ms, value)))  # as it travels: in a report
+    assert sharpe_of(sums) == pytest.approx(sharpe_ratio(points(values)), rel=1e-9)
+
+
+def test_running_sums_of_a_known_curve_that_touches_nothing_stay_undefined() -> None:
+    assert sharpe_of(return_sums(points([100.0, 101.0, 0.0]))) is not None
+    assert sharpe_of(return_sums(points([100.0, 101.0, 0.0, 5.0, 6.0, 5.0]))) is None
+    assert sharpe_of(return_sums(points([100.0, 100.0, 100.0]))) is None
 
 
 def test_sharpe_of_a_curve_without_elapsed_time_is_absent() -> None:

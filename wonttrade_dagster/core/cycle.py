@@ -31,11 +31,12 @@ from wonttrade_dagster.core.model import (
     MarketSnapshot,
     PerformanceSoFar,
     Refusal,
+    ReturnSums,
     RiskLimits,
     Stage,
     StageFailure,
 )
-from wonttrade_dagster.core.performance import sharpe_ratio
+from wonttrade_dagster.core.performance import return_sums, sharpe_of, with_point
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
 from wonttrade_dagster.core.reconcile import PositionReconciler
 from wonttrade_dagster.core.report import build_report
@@ -339,12 +340,25 @@ def _performance(
     start = performance_at(before if isinstance(before, AccountSnapshot) else account, last, run.cycle_ms)
     if start.opening_equity_usd <= 0:
         return None  # nothing was deposited yet: the first cycle with money in it opens
-    points = [(p.time_ms, float(p.account_value_usd)) for p in run.parts.ledger.equity()]
+    returns = _returns(run, start, last)
+    if run.cycle_ms > returns.last_at_ms:  # the first cycle's point is the opening equity itself
+        returns = with_point(returns, run.cycle_ms, float(account.account_value_usd))
     return replace(
         start,
         return_fraction=float(account.account_value_usd / start.opening_equity_usd) - 1.0,
-        sharpe=sharpe_ratio([*points, (run.cycle_ms, float(account.account_value_usd))]),
+        sharpe=sharpe_of(returns),
+        returns=returns,
     )
+
+
+def _returns(run: CycleRun, start: PerformanceSoFar, last: CycleReport | None) -> ReturnSums:
+    """The sums over the curve so far; a report that does not carry them costs one reading of the curve."""
+    if start.returns is not None:
+        return start.returns
+    points = [(start.started_at_ms, float(start.opening_equity_usd))]
+    if last is not None and last.performance is not None:
+        points += [(p.time_ms, float(p.account_value_usd)) for p in run.parts.ledger.equity()]
+    return return_sums([point for n, point in enumerate(points) if n == 0 or point[0] > points[0][0]])
 
 
 def _last_known_account(stages: Mapping[Stage, Any]) -> AccountSnapshot | None:

@@ -12,12 +12,12 @@ defined (no variance, too few points) are None, never 0 and never NaN. Frames ar
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import polars as pl
 
-from wonttrade_dagster.core.model import EquityPoint, ExecutionReport, Fill
+from wonttrade_dagster.core.model import EquityPoint, ExecutionReport, Fill, ReturnSums
 from wonttrade_dagster.core.round_trips import RoundTrip, round_trips, time_in_market_ms
 
 EQUITY_SCHEMA: Mapping[str, pl.DataType] = {"time_ms": pl.Int64(), "account_value_usd": pl.Float64()}
@@ -175,10 +175,42 @@ def sharpe_ratio(points: Sequence[tuple[int, float]]) -> float | None:
     returns = [after / before - 1.0 for (_, before), (_, after) in pairwise(points)]
     elapsed_ms = points[-1][0] - points[0][0]
     mean = math.fsum(returns) / len(returns)
-    deviation = math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / (len(returns) - 1))
+    return _annualised(len(returns), mean, math.fsum((r - mean) ** 2 for r in returns), elapsed_ms)
+
+
+def return_sums(points: Sequence[tuple[int, float]]) -> ReturnSums:
+    """The sums over ``(time_ms, account value)`` points, oldest first; at least one."""
+    (first_ms, opening), *rest = points
+    sums = ReturnSums(first_ms, first_ms, opening)
+    for time_ms, value in rest:
+        sums = with_point(sums, time_ms, value)
+    return sums
+
+
+def with_point(sums: ReturnSums, time_ms: int, value_usd: float) -> ReturnSums:
+    """The sums with one more account value, by the recurrence of Welford (1962)."""
+    before = sums.last_value_usd
+    sums = replace(sums, last_at_ms=time_ms, last_value_usd=value_usd)
+    if not sums.is_defined or before <= 0:
+        return replace(sums, is_defined=False)
+    simple_return = value_usd / before - 1.0
+    count, deviation = sums.count + 1, simple_return - sums.mean
+    mean = sums.mean + deviation / count
+    return replace(sums, count=count, mean=mean, squares=sums.squares + deviation * (simple_return - mean))
+
+
+def sharpe_of(sums: ReturnSums) -> float | None:
+    """:func:`sharpe_ratio` of the points that the sums were made of, at the same cost for any number."""
+    if not sums.is_defined or sums.count < 2:
+        return None
+    return _annualised(sums.count, sums.mean, sums.squares, sums.last_at_ms - sums.first_at_ms)
+
+
+def _annualised(count: int, mean: float, squares: float, elapsed_ms: int) -> float | None:
+    deviation = math.sqrt(squares / (count - 1))
     if elapsed_ms <= 0 or deviation <= _NO_VARIANCE:
         return None
-    return mean / deviation * math.sqrt(YEAR_MS * len(returns) / elapsed_ms)
+    return mean / deviation * math.sqrt(YEAR_MS * count / elapsed_ms)
 
 
 def drawdown_series(equity: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ Does not belong here: how the venue is asked, what is made of the answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from wonttrade_dagster.core.errors import HistoryError, VenueError
@@ -102,12 +102,8 @@ def performance_at(account: AccountSnapshot, last: CycleReport | None, cycle_ms:
         zero = Decimal(0)
         return PerformanceSoFar(account.account_value_usd, 0.0, None, zero, zero, cycle_ms, 1)
     before = last.performance
-    return PerformanceSoFar(
-        opening_equity_usd=before.opening_equity_usd,
+    return replace(
+        before,
         return_fraction=float(account.account_value_usd / before.opening_equity_usd) - 1.0,
-        sharpe=before.sharpe,
-        fees_usd=before.fees_usd,
-        funding_usd=before.funding_usd,
-        started_at_ms=before.started_at_ms,
         invocations=before.invocations + 1,
     )

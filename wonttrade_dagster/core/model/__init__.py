@@ -16,6 +16,7 @@ from wonttrade_dagster.core.model.account import (
     OpenOrder,
     PerformanceSoFar,
     Position,
+    ReturnSums,
 )
 from wonttrade_dagster.core.model.basics import RuntimeMode, Stage, StageFailure
 from wonttrade_dagster.core.model.decision import (
@@ -92,6 +93,7 @@ __all__ = [
     "PriorPlan",
     "Prompt",
     "Refusal",
+    "ReturnSums",
     "RiskLimits",
     "RuntimeMode",
     "SetLeverage",

@@ -83,10 +83,34 @@ class AccountSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnSums:
+    """What a Sharpe ratio needs to know of all returns so far, whatever their number.
+
+    Attributes:
+        first_at_ms: time of the opening equity.
+        last_at_ms: time of the newest account value.
+        last_value_usd: that value.
+        count: simple returns between the points.
+        mean: of the returns.
+        squares: sum of the squared deviations from the mean (Welford's ``M2``).
+        is_defined: False for good once a return started from an account that was worth nothing.
+    """
+
+    first_at_ms: int
+    last_at_ms: int
+    last_value_usd: float
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    is_defined: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PerformanceSoFar:
     """How the account did since its opening equity was written; all from account value and fills.
 
     ``sharpe`` is annualised from equity sampled once a cycle, None below two returns or zero variance.
+    ``returns`` is what it is made of, None in reports from before it was kept.
     """
 
     opening_equity_usd: Decimal
@@ -96,6 +120,7 @@ class PerformanceSoFar:
     funding_usd: Decimal
     started_at_ms: int
     invocations: int
+    returns: ReturnSums | None = None
 
 
 @dataclass(frozen=True, slots=True)
