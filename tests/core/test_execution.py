@@ -267,6 +267,7 @@ def test_a_second_run_that_may_not_send_the_entry_protects_what_the_first_one_se
     assert venue.log == [("stop_loss", "BTC"), ("take_profit", "BTC")]
     assert report.account is not None
     assert report.account.size_base("BTC") == Decimal("0.1")
+    assert report.results[0].filled_base == (0 if is_asked_in_vain else Decimal("0.1"))
 
 
 def test_protection_whose_id_is_used_up_in_this_cycle_goes_out_under_the_next_one() -> None:

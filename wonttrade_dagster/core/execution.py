@@ -152,19 +152,28 @@ class _Run:
 
     def _trade(self, order: PlaceOrder) -> ActionResult:
         hindrance = self._hindrance(order) if order.purpose.increases_exposure else ""
-        if hindrance:
-            # A run before this one may have sent it: what is held must be read, the plan's account is older.
-            self.read_back.has_changed = self.read_back.has_traded = True
-            return ActionResult(order, ActionStatus.SKIPPED, hindrance)
         held_before = self.expected.get(order.symbol, self.read_back.size_base(order.symbol))
-        result = self._send_once(order)
-        if order.cloid not in self.found:
+        result = self._sent_before(order, hindrance) if hindrance else self._send_once(order)
+        if order.cloid not in self.found and result.status is not ActionStatus.SKIPPED:
             signed = result.filled_base if order.is_buy else -result.filled_base
             self.expected[order.symbol] = held_before + signed
         if order.purpose.increases_exposure and result.status in _MAY_HAVE_FILLED:
             since_ms = result.answered_at_ms or self.clock.now_ms()
             self.read_back.exposures.setdefault(order.symbol, Exposure(since_ms))
         return result
+
+    def _sent_before(self, order: PlaceOrder, hindrance: str) -> ActionResult:
+        """What a run of this cycle before this one made of an order that must not go out (any more)."""
+        # That run is why what is held must be read: the plan's account is older than it.
+        self.read_back.has_changed = self.read_back.has_traded = True
+        try:
+            known = self.venue.find(order.cloid)
+        except VenueError:
+            known = None
+        if known is None:
+            return ActionResult(order, ActionStatus.SKIPPED, hindrance)
+        self.sent[order.cloid] = self._found(order, known)
+        return self.sent[order.cloid]
 
     def _hindrance(self, order: PlaceOrder) -> str:
         """Why an order that increases exposure must not go out now, or ""."""
@@ -307,13 +316,14 @@ class _Run:
             self.read_back.has_traded |= order.leg is None
             message = f"not sent: the venue could not be asked whether it knows this order ({error})"
             return ActionResult(order, ActionStatus.UNKNOWN, message)
-        if known is not None:
-            self.found.add(order.cloid)
-            # The plan's account may be older than that run: what it left behind must be read, not believed.
-            self.read_back.has_changed = True
-            self.read_back.has_traded |= order.leg is None
-            return replace(known, action=order, message=f"sent before in this cycle; {known.message}")
-        return self._journal_and_send(order)
+        return self._journal_and_send(order) if known is None else self._found(order, known)
+
+    def _found(self, order: PlaceOrder, known: ActionResult) -> ActionResult:
+        """An order that a run before this one sent: what it left behind must be read, not believed."""
+        self.found.add(order.cloid)
+        self.read_back.has_changed = True
+        self.read_back.has_traded |= order.leg is None
+        return replace(known, action=order, message=f"sent before in this cycle; {known.message}")
 
     def _journal_and_send(self, order: PlaceOrder) -> ActionResult:
         try:
