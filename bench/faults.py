@@ -80,6 +80,8 @@ class Campaign:
         if plan.is_stale:
             time.sleep((age_ms + 100) / 1000)
         self.last_ms = cycle_ms
+        if plan.resumes_calmly and plan.pace is Pace.ROUGH:
+            age_ms = int(self.settings[Pace.CALM].execution.max_decision_age_seconds * 1000)
         return Cycle(plan, cycle_ms, age_ms)
 
     def _processes(self, plan: CyclePlan, cycle: Cycle) -> Ending:
@@ -90,9 +92,20 @@ class Campaign:
                 self.audit.counts["twins"] += 1
                 return self._run(job, again)[0]
             ending = self._run(job)[0]
-            if ending.signal and plan.resumes:
+            if ending.signal and plan.resumes and not plan.resumes_calmly:
                 self.audit.counts["cycles_resumed"] += 1
                 return self._run(again)[0]
+        if ending.signal and plan.resumes and plan.resumes_calmly:
+            return self._resume_calmly(plan, again)
+        return ending
+
+    def _resume_calmly(self, plan: CyclePlan, again: Job) -> Ending:
+        """The kill was the last fault: the same cycle, executed again, puts everything in order."""
+        self.world.clear_faults()
+        self.audit.counts["cycles_resumed_calmly"] += 1
+        pace = Pace.LATE if plan.pace is Pace.HASTY else Pace.CALM
+        ending = self._run(replace(again, settings=self.settings[pace]))[0]
+        self.audit.resumed(ending)
         return ending
 
     def _run(self, *jobs: Job) -> list[Ending]:
@@ -128,10 +141,13 @@ def _campaign(seed: int) -> Iterator[Campaign]:
 def run(count: int, seed: int) -> Result:
     """``count`` cycles of the campaign that belongs to ``seed``; stops after a few violations."""
     with _campaign(seed) as campaign:
-        audit, done = campaign.audit, 0
+        audit, done, told = campaign.audit, 0, 0
         for plan in plans(seed, count):
             campaign.run(plan)
             done = plan.number
+            for violation in audit.violations[told:]:
+                print(f"VIOLATION in {violation}", file=sys.stderr, flush=True)
+            told = len(audit.violations)
             if done % PROGRESS_EVERY == 0:
                 print(f"{done} of {count} cycles, {len(audit.violations)} violations", file=sys.stderr)
             if len(audit.violations) >= MOST_VIOLATIONS:

@@ -144,6 +144,16 @@ class Audit:
         for problem in self._problems(cycle, end, ending, before, look):
             self.accuse(problem)
 
+    def resumed(self, ending: Ending) -> None:
+        """A killed cycle was executed again without any fault, and came to its end."""
+        if ending.last("ended") is None:
+            self.counts["calmly_resumed_in_vain"] += 1  # what it needs was never stored, or it is too late
+            return
+        look = self.books.look()
+        alerts = " ".join((ending.last("alerts") or {"alerts": []})["alerts"])
+        for problem in (*self._orphans(look), *self._bare(look, alerts)):
+            self.accuse(f"after a killed cycle was executed again, {problem}")
+
     def _problems(
         self, cycle: Cycle, end: dict[str, Any], ending: Ending, before: Look, look: Look
     ) -> Iterator[str]:
@@ -198,12 +208,17 @@ class Audit:
             held, was = look.held.get(symbol, Decimal(0)), before.held.get(symbol, Decimal(0))
             if held not in (was, 0):
                 yield f"a refused decision moved {symbol} from {was} to {held}"
-            if held and not look.is_covered(symbol, is_stop=True):
-                name = "alerted" if symbol in alerts else "SILENT"
-                if name == "alerted" and "NAMES NONE" in alerts:
-                    self.counts["bare_without_a_decision_and_alerted"] += 1
-                else:
-                    yield f"{held} {symbol} stands without stop-loss after a refusal ({name}): {alerts}"
+        yield from self._bare(look, alerts)
+
+    def _bare(self, look: Look, alerts: str) -> Iterator[str]:
+        """No stop-loss, though a decision names one. Without one there must be an alert."""
+        for symbol in SYMBOLS:
+            if symbol not in look.held or look.is_covered(symbol, is_stop=True):
+                continue
+            if symbol in alerts and "NAMES NONE" in alerts:
+                self.counts["bare_without_a_decision_and_alerted"] += 1
+            else:
+                yield f"{look.held[symbol]} {symbol} stands without stop-loss; alerts: {alerts or 'none'}"
 
     # --- from time to time -------------------------------------------------------------------------
 
@@ -219,6 +234,7 @@ class Audit:
             *self._late_or_unwritten(),
             *self._touched_foreigners(),
             *self._unbooked(),
+            *self._misreported(),
         ):
             self.accuse(problem)
         self.journal.faults.clear()
@@ -280,6 +296,21 @@ class Audit:
             in_time = self._first_report_ms <= fill["time"] < self._until_ms
             if self._first_report_ms and in_time and tid not in booked:
                 yield f"fill {tid} is booked by no report: {fill}"
+
+    def _misreported(self) -> Iterator[str]:
+        """What the executions say of each order's fills is what the venue filled; remainders included."""
+        filled: Counter[str] = Counter()
+        for fill in self.books.fills.values():
+            filled[fill.get("cloid", "")] += Decimal(fill["sz"])  # type: ignore[assignment] # Decimal
+        for cycle_ms, executions in self.journal.executions.items():
+            for result in executions[-1]["results"]:
+                action, status = result["action"], result["status"]
+                if action["kind"] != "place" or action["trigger_px"] is not None or status == "unknown":
+                    continue
+                said, done = Decimal(result["filled_base"]), filled[action["cloid"]]
+                if said != done:
+                    name = self._name(action["cloid"])
+                    yield f"{name} filled {done}, the execution of {cycle_ms} says {said} ({status})"
 
     def _all_booked(self) -> dict[int, set[int]]:
         """By cycle: told by the process, else found in the journal (it was killed before it could tell)."""

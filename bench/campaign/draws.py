@@ -52,6 +52,8 @@ class Pace(StrEnum):
     ROUGH = "rough"
     HASTY = "hasty"
     """The decision is stale after a second: it grows old in the middle of the cycle."""
+    LATE = "late"
+    """As hasty with the age of a decision, as calm with the time for an answer."""
 
 
 class Mischief(StrEnum):
@@ -101,6 +103,8 @@ class CyclePlan:
     hands: tuple[Hand, ...] = ()
     resumes: bool = False
     """A killed cycle is executed again from its first stage that is not stored."""
+    resumes_calmly: bool = False
+    """Then nothing goes wrong any more: it must leave everything protected."""
     is_stale: bool = False
     """It is asked for after its time."""
     disk_bytes: int | None = None
@@ -125,7 +129,7 @@ def plans(seed: int, count: int) -> Iterator[CyclePlan]:
 
 
 def _clean(number: int, draws: random.Random) -> CyclePlan:
-    style = "valid" if draws.random() < 0.8 else "invalid"
+    style = "valid" if draws.random() < 0.65 else "invalid"
     return CyclePlan(number, is_clean=True, style=style, jumps=_jumps(draws))
 
 
@@ -144,6 +148,7 @@ def _dirty(number: int, draws: random.Random) -> CyclePlan:
         events=(*_events(draws), *_growing_old(pace, draws)),
         hands=tuple(_hands(draws)),
         resumes=happens() < 0.6,
+        resumes_calmly=happens() < 0.6,
         is_stale=is_stale,
         disk_bytes=draws.choice((0, 300, 3_000, 9_000, 20_000)) if happens() < 0.05 else None,
         holds_ledger=happens() < 0.05,

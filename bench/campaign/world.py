@@ -45,6 +45,7 @@ _PACES: Mapping[Pace, Mapping[str, float]] = {
     Pace.CALM: {"timeout": 10, "deadline": 12, "age": 30, "market_age": 20},
     Pace.ROUGH: {"timeout": 0.6, "deadline": 1.0, "age": 12, "market_age": 10},
     Pace.HASTY: {"timeout": 0.4, "deadline": 0.7, "age": 0.9, "market_age": 0.8},
+    Pace.LATE: {"timeout": 10, "deadline": 0.7, "age": 0.9, "market_age": 0.8},
 }
 
 
