@@ -180,6 +180,25 @@ def test_unknown_fields_and_a_missing_dex_change_nothing(ask: Any) -> None:
     assert ask(type="meta", dex="") == ask(type="meta") == ask(type="meta", dex=None, whatever={"a": 1})
 
 
+def test_what_lacks_a_field_or_has_a_wrong_one_is_unprocessable(sandbox: Sandbox) -> None:
+    candles = {"coin": "BTC", "interval": "1h", "startTime": 0}
+    for body in (
+        {"type": "orderStatus", "user": ME},
+        {"type": "orderStatus", "user": ME, "oid": "0x12"},
+        {"type": "userFunding", "user": ME},
+        {"type": "userFillsByTime", "user": ME, "startTime": "1"},
+        {"type": "fundingHistory", "coin": "BTC", "startTime": -1},
+        {"type": "l2Book"},
+        {"type": "candleSnapshot"},
+        {"type": "candleSnapshot", "req": candles | {"interval": "7m"}},
+        {"type": "activeAssetData", "user": ME, "coin": "@107"},
+        {"type": 3},
+        [],
+    ):
+        answer = requests.post(f"{sandbox.venue_url}/info", json=body, timeout=5)
+        assert (answer.status_code, answer.text[:21]) == (422, "Failed to deserialize"), body
+
+
 def test_unknown_and_delisted_coins(ask: Any, sandbox: Sandbox) -> None:
     assert ask(type="l2Book", coin="NOPE") is None
     assert ask(type="l2Book", coin="MATIC")["levels"] == [[], []]
@@ -190,6 +209,7 @@ def test_unknown_and_delisted_coins(ask: Any, sandbox: Sandbox) -> None:
         {"type": "candleSnapshot", "req": {"coin": "NOPE", "interval": "1h", **span}},
         {"type": "fundingHistory", "coin": "NOPE", "startTime": 0},
         {"type": "meta", "dex": "nope"},
+        {"type": "clearinghouseState", "user": ME, "dex": "nope"},
     ):
         answer = requests.post(f"{sandbox.venue_url}/info", json=body, timeout=5)
         assert (answer.status_code, answer.text) == (500, "null")

@@ -150,6 +150,8 @@ class VenueApp:
     def _answer_info(self, body: Json) -> Json:
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise SchemaError("type is missing")
+        if body.get("dex") and body["type"] in info_market.OF_ONE_DEX:
+            raise InternalVenueError(f"there is no dex {body['dex']!r}")
         with self.venue.lock:
             if body["type"] in info_market.types():
                 return info_market.answer(self.venue.market, body)
