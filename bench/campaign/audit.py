@@ -24,6 +24,8 @@ MIN_ORDER_USD = Decimal(10)
 ENTRIES = frozenset({OrderPurpose.OPEN, OrderPurpose.INCREASE})
 TRAVEL_MS = 700
 """How much later than the age limit an order may arrive that was sent within it."""
+WORDS = ("ended", "stored", "refused", "crashed", "hung")
+"""What a process tells of its end; ``stored``: an earlier one did the work."""
 RETRYABLE = frozenset({"stop_beyond_liquidation", "buying_power"})
 
 
@@ -98,7 +100,7 @@ class Audit:
             self._take(line)
         if ending.signal:
             self.counts["processes_killed"] += 1
-        elif not any(key in line for line in ending.told for key in ("ended", "refused", "crashed", "hung")):
+        elif not any(key in line for line in ending.told for key in WORDS):
             self.accuse(f"the process ended without a word: {ending.told[-3:]}")
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -229,7 +231,7 @@ class Audit:
         self.journal.read()
         for problem in (
             *self.journal.faults,
-            *self.journal.missing(self._kept),
+            *(self._lost(*row) for row in self.journal.missing(self._kept)),
             *self._duplicates(),
             *self._late_or_unwritten(),
             *self._touched_foreigners(),
@@ -238,6 +240,9 @@ class Audit:
         ):
             self.accuse(problem)
         self.journal.faults.clear()
+
+    def _lost(self, kind: str, cycle_ms: int, count: int) -> str:
+        return f"the journal lost {count} acknowledged {kind} record(s) of {self._number(cycle_ms)}"
 
     def _ours(self) -> Iterator[tuple[int, dict[str, Any], set[str]]]:
         """Every order with our tag: id, row, statuses."""
@@ -260,7 +265,7 @@ class Audit:
                 yield f"{self._name(name)} was sent and accepted {len(oids)} times: {sorted(oids)}"
         for (cycle_ms, symbol), names in entries.items():
             if len(names) > 1:
-                yield f"{len(names)} entries of {symbol} filled in cycle {cycle_ms}: {sorted(names)}"
+                yield f"{len(names)} entries of {symbol} filled in {self._number(cycle_ms)}: {sorted(names)}"
 
     def _late_or_unwritten(self) -> Iterator[str]:
         intents = self.journal.intents | self._intents
@@ -279,7 +284,11 @@ class Audit:
 
     def _name(self, name: str) -> str:
         sent = self._sent.get(name)
-        return f"{sent.purpose} of {sent.symbol} in cycle {sent.cycle_ms} ({name})" if sent else name
+        return f"{sent.purpose} of {sent.symbol} in {self._number(sent.cycle_ms)} ({name})" if sent else name
+
+    def _number(self, cycle_ms: int) -> str:
+        known = self.cycles.get(cycle_ms)
+        return f"cycle {known.plan.number if known else '?'} ({cycle_ms})"
 
     def _touched_foreigners(self) -> Iterator[str]:
         for oid in {*self.world.limits, *self.world.triggers} - self.world.taken_back:
@@ -301,8 +310,8 @@ class Audit:
         """What the executions say of each order's fills is what the venue filled; remainders included."""
         filled: Counter[str] = Counter()
         for fill in self.books.fills.values():
-            filled[fill.get("cloid", "")] += Decimal(fill["sz"])  # type: ignore[assignment] # Decimal
-        for cycle_ms, executions in self.journal.executions.items():
+            filled[fill.get("cloid", "")] += Decimal(fill.get("sz", 0))  # type: ignore[assignment] # Decimal
+        for executions in self.journal.executions.values():
             for result in executions[-1]["results"]:
                 action, status = result["action"], result["status"]
                 if action["kind"] != "place" or action["trigger_px"] is not None or status == "unknown":
@@ -310,7 +319,7 @@ class Audit:
                 said, done = Decimal(result["filled_base"]), filled[action["cloid"]]
                 if said != done:
                     name = self._name(action["cloid"])
-                    yield f"{name} filled {done}, the execution of {cycle_ms} says {said} ({status})"
+                    yield f"{name} filled {done}, its execution says {said} ({status})"
 
     def _all_booked(self) -> dict[int, set[int]]:
         """By cycle: told by the process, else found in the journal (it was killed before it could tell)."""

@@ -83,9 +83,9 @@ class JournalLog:
             case "cycle_report":
                 self.reports[cycle_ms] = body
 
-    def missing(self, acknowledged: Counter[tuple[str, int]]) -> Iterator[str]:
-        """Records that a writer was told are kept, and that are not there."""
+    def missing(self, acknowledged: Counter[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:
+        """Kind, cycle and number of records that a writer was told are kept, and that are not there."""
         for (kind, cycle_ms), times in acknowledged.items():
             found = self.counts[kind, cycle_ms]
             if found < times:
-                yield f"the journal lost {times - found} acknowledged {kind} record(s) of cycle {cycle_ms}"
+                yield kind, cycle_ms, times - found

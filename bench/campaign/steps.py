@@ -147,25 +147,37 @@ class SteppedVenue(Venue):
 
 
 class SteppedAudit(AuditSink):
-    """Another journal, with steps around each write; tells what it acknowledged."""
+    """Another journal, with steps around each write; tells what it acknowledged, before the next step."""
 
     def __init__(self, audit: AuditSink, steps: Steps) -> None:
         self._audit, self._steps = audit, steps
 
     def intent(self, cycle_ms: int, order: PlaceOrder) -> None:
         """Written."""
-        self._steps.around("intent", lambda: self._audit.intent(cycle_ms, order), is_order=True)
-        self._steps.tell(kept="intent", cycle_ms=cycle_ms, cloid=order.cloid)
+
+        def write() -> None:
+            self._audit.intent(cycle_ms, order)
+            self._steps.tell(kept="intent", cycle_ms=cycle_ms, cloid=order.cloid)
+
+        self._steps.around("intent", write, is_order=True)
 
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """Written."""
-        self._steps.around(f"append {kind}", lambda: self._audit.append(kind, cycle_ms, body))
-        self._steps.tell(kept=kind, cycle_ms=cycle_ms)
+
+        def write() -> None:
+            self._audit.append(kind, cycle_ms, body)
+            self._steps.tell(kept=kind, cycle_ms=cycle_ms)
+
+        self._steps.around(f"append {kind}", write)
 
     def applied(self, cycle_ms: int, decision: Decision) -> None:
         """Written."""
-        self._steps.around("applied", lambda: self._audit.applied(cycle_ms, decision), is_order=True)
-        self._steps.tell(kept="applied", cycle_ms=cycle_ms)
+
+        def write() -> None:
+            self._audit.applied(cycle_ms, decision)
+            self._steps.tell(kept="applied", cycle_ms=cycle_ms)
+
+        self._steps.around("applied", write, is_order=True)
 
     def last_applied(self) -> tuple[int, Decision] | None:
         """Read."""
@@ -181,13 +193,18 @@ class SteppedRecords(JournalledRecords):
 
     def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
         """Written; a report that neither journal nor ledger took is told as lost."""
-        faults = len(self.faults)
-        keep = super().keep
-        self._steps.around(f"keep {stage.value}", lambda: keep(cycle_ms, stage, record))
-        if isinstance(record, CycleReport):
-            copies = 2 - (len(self.faults) - faults)
-            tids = [fill.tid for fill in record.fills]
-            self._steps.tell(reported=cycle_ms, copies=copies, tids=tids, until_ms=record.activity_until_ms)
+        faults, keep = len(self.faults), super().keep
+
+        def write() -> None:
+            keep(cycle_ms, stage, record)
+            if isinstance(record, CycleReport):
+                self._tell_report(record, copies=2 - (len(self.faults) - faults))
+
+        self._steps.around(f"keep {stage.value}", write)
+
+    def _tell_report(self, report: CycleReport, copies: int) -> None:
+        tids, until_ms = [fill.tid for fill in report.fills], report.activity_until_ms
+        self._steps.tell(reported=report.cycle_ms, copies=copies, tids=tids, until_ms=until_ms)
 
 
 class SteppedModel(LanguageModel):

@@ -180,6 +180,7 @@ def _trade(job: Job, steps: Steps) -> None:
             record = live.run(stage, job.cycle_ms, None)
         except StorageError as error:
             if job.is_resumed and "stored already" in str(error):
+                steps.tell(stored=stage.value)
                 continue
             raise
         if isinstance(record, CycleReport):
