@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -22,9 +23,9 @@ from cycle_samples import at, candles, decision, fill, report, snapshot, stages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonttrade_dagster.adapters.duckdb_file import connect, publish, read_copy_path
+from wonttrade_dagster.adapters.duckdb_file import FREE_COPY_BYTES, connect, publish, read_copy_path
 from wonttrade_dagster.adapters.journal import Journal
-from wonttrade_dagster.adapters.ledger import DuckDBLedger
+from wonttrade_dagster.adapters.ledger import Drained, DuckDBLedger
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.errors import StorageError, StorageLockedError
 from wonttrade_dagster.core.model import (
@@ -532,6 +533,24 @@ def test_a_held_file_hides_nothing_from_the_next_cycle(tmp_path: Path, published
         assert kept.equity()[-1] == EquityPoint(at(3), D(1003))
 
 
+def test_a_held_file_and_an_old_copy_hide_nothing_that_the_journal_knows(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.ndjson")
+    kept = ledger(tmp_path, journal, lock_seconds=0.2)
+    journalled(journal, kept, 0)
+    kept.drain()
+    kept.publish()
+    journalled(journal, kept, 1)
+    refused = stages(2, REFUSED)
+    for kind, stage in (("decision", Stage.DECISIONS), ("plan", Stage.EXECUTION_PLANS)):
+        journal.append(kind, at(2), json.loads(refused[stage]))
+    keep(kept, 2, {stage: refused[stage] for stage in (Stage.DECISIONS, Stage.EXECUTION_PLANS)})
+    assert kept.drain().deferred is None
+    free = (kept.prior(at(3)), kept.last_report(at(3)), kept.equity())
+    assert free[0] == PriorDecision(decision("1"), at(1), REFUSED, (fill(1),))
+    with foreign_session(kept.path, read_only=False):
+        assert (kept.prior(at(3)), kept.last_report(at(3)), kept.equity()) == free
+
+
 def test_without_copy_and_journal_a_held_file_is_named(tmp_path: Path) -> None:
     kept = ledger(tmp_path, lock_seconds=0.1)
     keep(kept, 1, stages(1, decision()))
@@ -600,3 +619,95 @@ def test_a_disk_that_fills_up_at_the_commit_defers_the_records_and_sets_none_asi
     assert (full.drained, full.set_aside) == (0, ())
     later = ledger.drain()
     assert (later.drained, later.deferred, later.set_aside) == (39, None, ())
+
+
+def test_a_copy_that_is_up_to_date_is_left_alone_and_any_change_renews_it(tmp_path: Path) -> None:
+    kept = ledger(tmp_path)
+    kept.record(at(0), Stage.DECISIONS, b"[0]")
+    assert kept.settle()[1] is None
+    copy = read_copy_path(kept.path)
+    first = copy.stat()
+    assert (kept.settle()[1], kept.publish()) == (None, None)
+    assert copy.stat().st_ino == first.st_ino
+    kept.record(at(1), Stage.DECISIONS, b"[1]")
+    assert kept.settle() == (Drained(1), None)
+    with duckdb.connect(str(copy), read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM stages").fetchone() == (2,)
+
+
+def test_the_copy_of_a_large_file_is_renewed_in_minutes_unless_it_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    with connect(path, 1.0) as connection:
+        connection.execute("CREATE TABLE t AS SELECT random() AS x FROM range(3000000)")
+    assert path.stat().st_size > FREE_COPY_BYTES
+    copy = publish(path, 1.0)
+    inode = copy.stat().st_ino
+    with connect(path, 1.0) as connection:
+        connection.execute("INSERT INTO t VALUES (2.0)")
+    publish(path, 1.0)
+    is_free = copy.stat().st_ino != inode  # a file system that shares blocks
+    minutes_ago = time.time() - 60 * path.stat().st_size / FREE_COPY_BYTES - 1
+    os.utime(copy, (minutes_ago, minutes_ago))
+    publish(path, 1.0)
+    assert is_free or copy.stat().st_ino != inode
+    with connect(copy, 1.0, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (3_000_001,)
+    assert not [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
+
+
+def test_settling_a_held_file_defers_the_drain_and_says_why_the_copy_is_old(tmp_path: Path) -> None:
+    kept = ledger(tmp_path, lock_seconds=0.1)
+    kept.record(at(1), Stage.DECISIONS, b"[1]")
+    assert kept.settle() == (Drained(1), None)
+    kept.record(at(2), Stage.DECISIONS, b"[2]")
+    with foreign_session(kept.path):
+        drained, stale_copy = kept.settle()
+    assert (drained.drained, kept.load(at(2), Stage.DECISIONS)) == (0, b"[2]")
+    assert "close the session that has it open" in str(drained.deferred)
+    assert drained.deferred == stale_copy
+    assert kept.settle() == (Drained(1), None)
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from wonttrade_dagster.adapters.ledger import DuckDBLedger
+from wonttrade_dagster.core.model import Stage
+ledger = DuckDBLedger(Path(sys.argv[1]) / "a.duckdb", Path(sys.argv[1]) / "spool", 1.0)
+ledger.record(0, Stage.DECISIONS, b"[0]")
+assert ledger.settle()[0].drained == 1
+for n in range(1, 40):
+    ledger.record(n, Stage.INDICATORS, b'["' + b"%d" % n * 99000 + b'"]')
+most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.path.stat().st_size + 4096, most[1]))
+drained, stale_copy = ledger.settle()
+assert drained.drained == 0 and drained.deferred, drained
+assert len(ledger.spool.waiting()) == 39
+resource.setrlimit(resource.RLIMIT_FSIZE, most)
+drained, stale_copy = ledger.settle()
+assert (drained.drained, drained.deferred, stale_copy) == (39, None, None), drained
+assert ledger.load(39, Stage.INDICATORS) == b'["' + b"39" * 99000 + b'"]'
+"""
+
+
+def test_a_process_goes_on_with_the_file_after_the_disk_was_full(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_of_one_process_use_several_files_at_once(tmp_path: Path) -> None:
+    def count_up(path: Path) -> int:
+        for number in range(20):
+            with connect(path, 20.0) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS t (x INTEGER)")
+                connection.execute("INSERT INTO t VALUES (?)", [number])
+        with connect(path, 20.0, read_only=True) as connection:
+            return len(connection.execute("SELECT x FROM t").fetchall())
+
+    paths = [tmp_path / "a.duckdb", tmp_path / "b 'quoted'.duckdb", tmp_path / "a.duckdb"]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        counts = list(pool.map(count_up, paths))
+    assert counts[1] == 20
+    with connect(paths[0], 1.0, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (40,)

@@ -12,30 +12,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
-from pydantic import ValidationError
 
 from wonttrade_dagster.adapters import ledger_tables as tables
-from wonttrade_dagster.adapters.duckdb_file import connect, publish, read_copy_path
+from wonttrade_dagster.adapters.duckdb_file import connect, publish, publish_held, read_copy_path
 from wonttrade_dagster.adapters.journal import Journal
+from wonttrade_dagster.adapters.ledger_journal import JournalledCycles, Outcome, decode_stage, outcome_of
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.adapters.spool import Spool, SpooledStage, require_json, stored_already
-from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError, StorageLockedError
 from wonttrade_dagster.core.model import (
     CycleReport,
-    Decision,
     DecisionRecord,
     EquityPoint,
     ExecutionPlan,
     ExecutionReport,
     Fill,
     PriorDecision,
-    Refusal,
     Stage,
     StageFailure,
 )
@@ -68,15 +64,6 @@ class Drained:
     set_aside: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What became of one cycle's decision: exactly one of the two is set."""
-
-    cycle_ms: int
-    decision: Decision | None
-    refusal: Refusal | None
-
-
 class DuckDBLedger(Ledger):
     """History of one account, written through a spool.
 
@@ -101,6 +88,7 @@ class DuckDBLedger(Ledger):
         self.spool = Spool(spool_dir)
         self._lock_seconds = lock_seconds
         self._journal = journal
+        self._journalled = JournalledCycles(journal)
         self._redactor = Redactor(secrets)
         self._impatient_until = 0.0
         self._seen: tuple[object, int, frozenset[str]] | None = None  # file state, cycle, its stages
@@ -150,10 +138,11 @@ class DuckDBLedger(Ledger):
         cycles = self._cycles(connection, Stage.CYCLE_REPORTS, before_ms)
         reports = (self._decoded(connection, cycle, Stage.CYCLE_REPORTS, CycleReport) for cycle in cycles)
         report: CycleReport | None = next((report for report in reports if report is not None), None)
-        return self._journalled_report(before_ms, after_ms=report.cycle_ms if report else None) or report
+        return self._journalled.report(before_ms, after_ms=report.cycle_ms if report else None) or report
 
     def _equity(self, connection: Connection) -> Sequence[EquityPoint]:
-        values = tables.account_values(connection) if connection else self._journalled_values()
+        values = tables.account_values(connection) if connection else {}
+        values |= self._journalled.values(after_ms=max(values, default=None))
         opening = tables.opening(connection) if connection else None
         waiting = [key for key in self.spool.waiting() if key[1] is Stage.CYCLE_REPORTS]
         for spooled in self.spool.read(waiting):
@@ -170,7 +159,7 @@ class DuckDBLedger(Ledger):
         applied = self._applied(connection, before_ms)
         journalled = self._journal.last_applied() if self._journal else None
         if journalled and journalled[0] < before_ms and (not applied or journalled[0] > applied.cycle_ms):
-            applied = _Outcome(*journalled, refusal=None)
+            applied = Outcome(*journalled, refusal=None)
         if applied is None:
             return PriorDecision(None, None, newest.refusal if newest else None)
         is_older = newest is not None and newest.cycle_ms > applied.cycle_ms
@@ -185,20 +174,10 @@ class DuckDBLedger(Ledger):
 
         Safe to repeat after a kill at any moment: a record leaves the spool only after its commit.
         """
-        total, aside = 0, list[Path]()
-        try:
-            while keys := self.spool.waiting()[:_BATCH]:
-                spooled = self.spool.read(keys)
-                with connect(self.path, self._lock_seconds) as connection:
-                    refused = tables.insert(connection, spooled)
-                aside += [self.spool.set_aside(*key) for key in refused]
-                total += self._forget(spooled, refused)
-        except (StorageError, OSError, duckdb.Error) as error:
-            return Drained(total, str(error), tuple(aside))
-        return Drained(total, None, tuple(aside))
+        return self._drained(lambda _: None)
 
     def publish(self) -> str | None:
-        """Replace the read copy ``<name>.read.duckdb``; None when done, else why it is as old as before."""
+        """Bring the read copy ``<name>.read.duckdb`` up to date; None when done, else why it is not."""
         if not self.path.exists():
             return f"{self.path} does not exist yet"
         try:
@@ -206,6 +185,36 @@ class DuckDBLedger(Ledger):
         except (StorageError, duckdb.Error) as error:
             return str(error)
         return None
+
+    def settle(self) -> tuple[Drained, str | None]:
+        """:meth:`drain` and :meth:`publish` while the file is opened once, at the end of a cycle."""
+        faults = list[str]()
+
+        def publish_now(connection: duckdb.DuckDBPyConnection) -> None:
+            try:
+                publish_held(self.path, connection)
+            except (StorageError, duckdb.Error) as error:
+                faults.append(str(error))
+
+        drained = self._drained(publish_now)
+        if drained.deferred is not None:
+            return drained, drained.deferred
+        return (drained, faults[-1] if faults else None) if drained.drained else (drained, self.publish())
+
+    def _drained(self, then: Callable[[duckdb.DuckDBPyConnection], None]) -> Drained:
+        """Drain, and do something ``then`` while the file is open all the same."""
+        total, aside = 0, list[Path]()
+        try:
+            while keys := self.spool.waiting()[:_BATCH]:
+                spooled = self.spool.read(keys)
+                with connect(self.path, self._lock_seconds) as connection:
+                    refused = tables.insert(connection, spooled)
+                    then(connection)
+                aside += [self.spool.set_aside(*key) for key in refused]
+                total += self._forget(spooled, refused)
+        except (StorageError, OSError, duckdb.Error) as error:
+            return Drained(total, str(error), tuple(aside))
+        return Drained(total, None, tuple(aside))
 
     def _forget(self, spooled: Sequence[SpooledStage], refused: set[tuple[int, Stage]]) -> int:
         done = [(item.cycle_ms, item.stage) for item in spooled]
@@ -287,7 +296,7 @@ class DuckDBLedger(Ledger):
         kind: Any,  # noqa: ANN401 (a type or a union of types)
     ) -> Any:  # noqa: ANN401 (a record of ``kind``)
         payload = self._load(connection, cycle_ms, stage)
-        return None if payload is None else _decode(kind, payload, cycle_ms, stage)
+        return None if payload is None else decode_stage(kind, payload, cycle_ms, stage)
 
     def _cycles(self, connection: Connection, stage: Stage, before_ms: int) -> list[int]:
         """Cycles that have that stage, newest first: all of the spool's and the newest of DuckDB's."""
@@ -295,66 +304,29 @@ class DuckDBLedger(Ledger):
         stored = tables.newest_cycle(connection, stage, before_ms) if connection else None
         return sorted(spooled | ({stored} if stored is not None else set()), reverse=True)
 
-    def _newest_outcome(self, connection: Connection, before_ms: int) -> _Outcome | None:
+    def _newest_outcome(self, connection: Connection, before_ms: int) -> Outcome | None:
         cycles = self._cycles(connection, Stage.DECISIONS, before_ms)
-        return next((self._outcome(connection, cycle) for cycle in cycles), None)
+        newest = next((self._outcome(connection, cycle) for cycle in cycles), None)
+        return self._journalled.outcome(before_ms, after_ms=newest.cycle_ms if newest else None) or newest
 
-    def _applied(self, connection: Connection, before_ms: int) -> _Outcome | None:
+    def _applied(self, connection: Connection, before_ms: int) -> Outcome | None:
         cycles = set(self._cycles(connection, Stage.DECISIONS, before_ms))
         if connection and (stored := tables.newest_applied(connection, before_ms)) is not None:
             cycles.add(stored)
         outcomes = (self._outcome(connection, cycle) for cycle in sorted(cycles, reverse=True))
         return next((outcome for outcome in outcomes if outcome and outcome.decision), None)
 
-    def _outcome(self, connection: Connection, cycle_ms: int) -> _Outcome | None:
-        """Applied means: the model decided, and its plan was made without a refusal."""
+    def _outcome(self, connection: Connection, cycle_ms: int) -> Outcome | None:
         record = self._decoded(connection, cycle_ms, Stage.DECISIONS, DecisionRecord | StageFailure)
         plan = self._decoded(connection, cycle_ms, Stage.EXECUTION_PLANS, ExecutionPlan | StageFailure)
-        for stage in (record, plan):
-            if isinstance(stage, StageFailure):
-                return _Outcome(cycle_ms, None, Refusal(stage.reason, stage.detail))
-        if record is None:
-            return None
-        if isinstance(record.outcome, Refusal):
-            return _Outcome(cycle_ms, None, record.outcome)
-        if plan is None:
-            refusal = Refusal("cycle_interrupted", "the cycle ended before its decision was taken on")
-            return _Outcome(cycle_ms, None, refusal)
-        return _Outcome(cycle_ms, None if plan.refusal else record.outcome, plan.refusal)
+        return outcome_of(cycle_ms, record, plan)
 
     def _fills(self, connection: Connection, cycle_ms: int) -> tuple[Fill, ...]:
         kind = ExecutionReport | StageFailure
         report = self._decoded(connection, cycle_ms, Stage.EXECUTIONS, kind)
-        if report is None and self._journal is not None:
-            newest = next(self._journal.newest("execution"), None)
-            if newest is not None and newest.cycle_ms == cycle_ms:
-                report = _decode(kind, newest.json(), cycle_ms, Stage.EXECUTIONS)
+        if report is None:
+            report = self._journalled.record(Stage.EXECUTIONS, kind, cycle_ms + 1, cycle_ms - 1)
         return report.fills if isinstance(report, ExecutionReport) else ()
-
-    def _journalled_report(self, before_ms: int, after_ms: int | None) -> CycleReport | None:
-        """The journal's newest report, if it is newer than what the ledger has."""
-        for entry in self._journal.newest("cycle_report") if self._journal else ():
-            if entry.cycle_ms < before_ms:
-                if after_ms is not None and entry.cycle_ms <= after_ms:
-                    return None
-                report: CycleReport = _decode(CycleReport, entry.json(), entry.cycle_ms, Stage.CYCLE_REPORTS)
-                return report
-        return None
-
-    def _journalled_values(self) -> dict[int, Decimal]:
-        entries = self._journal.newest("cycle_report") if self._journal else ()
-        found = [(entry.cycle_ms, entry.body.get("account_value_usd")) for entry in entries]
-        return {cycle_ms: Decimal(value) for cycle_ms, value in reversed(found) if value is not None}
-
-
-def _decode(kind: Any, payload: bytes, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (see codec)
-    try:
-        return decode(kind, payload)
-    except ValidationError as error:
-        raise StorageError(
-            f"stage {stage.value} of cycle {cycle_ms} is not readable by this version "
-            f"({error.error_count()} fields differ): move the ledger away or use the version that wrote it"
-        ) from error
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -10,21 +10,15 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
+from wonttrade_dagster.adapters.ledger_journal import KINDS
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record, RecordSink
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.core.ports import AuditSink, Ledger
 
-JOURNALLED = frozenset({Stage.DECISIONS, Stage.EXECUTION_PLANS, Stage.EXECUTIONS, Stage.CYCLE_REPORTS})
+JOURNALLED = frozenset(KINDS)
 """Snapshots and indicators are large and can be had from the ledger; these are what must never be lost."""
-
-_KINDS = {
-    Stage.DECISIONS: "decision",
-    Stage.EXECUTION_PLANS: "plan",
-    Stage.EXECUTIONS: "execution",
-    Stage.CYCLE_REPORTS: "cycle_report",
-}
 
 
 class JournalledRecords(RecordSink):
@@ -56,7 +50,7 @@ class JournalledRecords(RecordSink):
             self.faults.append(f"stage {stage} of cycle {cycle_ms} is no JSON and was not stored: {error}")
             return
         if stage in JOURNALLED:
-            self._attempt(lambda: self._journal.append(_KINDS[stage], cycle_ms, json.loads(payload)))
+            self._attempt(lambda: self._journal.append(KINDS[stage], cycle_ms, json.loads(payload)))
         self._attempt(lambda: self._ledger.record(cycle_ms, stage, payload))
 
     def read(self, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)

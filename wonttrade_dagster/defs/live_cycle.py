@@ -142,11 +142,11 @@ class LiveCycle:
     def _finish(self, report: CycleReport) -> None:
         for fault in self.records.faults:
             self.telemetry.event("health", "storage_fault", cycle_ms=report.cycle_ms, detail=fault)
-        drained = self.ledger.drain()
+        drained, stale_copy = self.ledger.settle()
         self.telemetry.event(
             "health", "ledger", cycle_ms=report.cycle_ms, drained=drained.drained, deferred=drained.deferred
         )
-        if stale_copy := self.ledger.publish():
+        if stale_copy is not None:
             self.telemetry.event("health", "read_copy", cycle_ms=report.cycle_ms, detail=stale_copy)
         execution: ExecutionReport = self.records.read(report.cycle_ms, Stage.EXECUTIONS)
         self.telemetry.cycle_finished(report, execution.unprotected_seconds)
