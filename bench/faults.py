@@ -55,6 +55,7 @@ class Campaign:
         cycle = self._next_cycle(plan)
         self.audit.begin(cycle)
         ending = self._processes(plan, cycle)
+        self.world.clear_faults()
         self.world.read_mids()
         if before is not None:
             self.audit.clean(cycle, ending, before)

@@ -13,7 +13,7 @@ from typing import Any
 from wonttrade_dagster.core.precision import PriceRounding, floor_size, round_price
 from wonttrade_dagster.sandbox.rule_model import read_block
 
-MOST_OF_VALUE = 3.2
+MOST_OF_VALUE = 4.2
 """The largest position, in units of the account's value: a large jump liquidates it."""
 
 SMALL_USD = 100.0
@@ -77,7 +77,7 @@ def _fresh(
     symbol: str, facts: Block, block: Block, draws: random.Random, *, is_close: bool
 ) -> dict[str, Any]:
     flat = {"symbol": symbol, "target_size": 0, "stop_loss": None, "take_profit": None}
-    value_usd = draws.choice((13.0, 60.0, 900.0, _cap_usd(block) * 0.5, _cap_usd(block)))
+    value_usd = draws.choice((13.0, 60.0, 900.0, *(_cap_usd(block) * part for part in (0.5, 1.0, 1.0))))
     px, side = facts["mark"], draws.choice((-1, 1))
     decimals = facts["size_decimals"]
     size = float(floor_size(Decimal(value_usd / px), decimals))

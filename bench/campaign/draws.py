@@ -158,7 +158,7 @@ def _dirty(number: int, draws: random.Random) -> CyclePlan:
 
 
 def _jumps(draws: random.Random) -> dict[str, float]:
-    spread = draws.choices((0.0, 0.002, 0.01, 0.05, 0.25), (2, 6, 8, 3, 1))[0]
+    spread = draws.choices((0.0, 0.002, 0.01, 0.05, 0.3), (4, 12, 16, 6, 3))[0]
     return {symbol: draws.gauss(0, spread) for symbol in SYMBOLS}
 
 

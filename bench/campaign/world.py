@@ -146,7 +146,6 @@ class World:
 
     def prepare(self, plan: CyclePlan, seed: int) -> None:
         """Prices, hands, the model's script and the faults of a cycle."""
-        self.clear_faults()
         for symbol, jump in plan.jumps.items():
             self.jump(symbol, jump)
         for hand in plan.hands:
