@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 from bench.campaign.books import Books, Look
@@ -80,11 +81,12 @@ class Audit:
         """A cycle is about to run: its client order ids are ours to expect."""
         self.now = cycle.plan.number
         self.cycles[cycle.cycle_ms] = cycle
-        for symbol in SYMBOLS:
-            for purpose in OrderPurpose:
-                for attempt in range(ATTEMPTS):
-                    name = cloid(self.tag, cycle.cycle_ms, symbol, purpose.value, attempt)
-                    self._sent[name] = Sent(cycle.cycle_ms, symbol, purpose)
+        # Protection that is put back before the model is asked has the ids of the moment before the cycle.
+        for decided_ms, symbol, purpose, attempt in product(
+            (cycle.cycle_ms, cycle.cycle_ms - 1), SYMBOLS, OrderPurpose, range(ATTEMPTS)
+        ):
+            name = cloid(self.tag, decided_ms, symbol, purpose.value, attempt)
+            self._sent[name] = Sent(cycle.cycle_ms, symbol, purpose)
         if cycle.plan.disk_bytes is not None:
             self._untold.add(cycle.cycle_ms)
 
