@@ -61,6 +61,11 @@ class BreakableAudit(MemoryAudit):
         super().__init__()
         self.takes_writes = True
         self.can_be_read = True
+        self.kinds: list[str] = []
+
+    def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
+        self._require(self.takes_writes)
+        self.kinds.append(kind)
 
     def intent(self, cycle_ms: int, order: object) -> None:
         self._require(self.takes_writes)

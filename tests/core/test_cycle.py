@@ -1,13 +1,14 @@
 """The order of the parts: what travels on when one of them fails, and what is booked across cycles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from fakes import BreakableAudit, ScriptedMarket, ScriptedModel
 from paper_venue import ManualClock, PaperVenue
-from trader_samples import CYCLE_MS, LIMITS, RULES, builder, market, reply, reply_target
+from trader_samples import CYCLE_MS, ETH_FLAT, LIMITS, RULES, builder, market, reply, reply_target
 
 from wonttrade_dagster.core.backtest import MemoryLedger, MemoryRecords
 from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS, CycleParts, CycleRun
@@ -30,7 +31,9 @@ from wonttrade_dagster.core.model import (
     Fill,
     Leg,
     MarketSnapshot,
+    ModelReply,
     PlaceOrder,
+    Prompt,
     Refusal,
     Stage,
     StageFailure,
@@ -44,6 +47,9 @@ DOWN = VenueUnavailableError("the venue did not answer within 10 s")
 LONG_BTC = reply()
 KEPT = reply(prior_plan="kept")
 FLAT = reply(reply_target(size=0, stop=None, take=None), reply_target("ETH", 0, None, None))
+MOVED_STOP = reply(
+    reply_target(stop=96_000), ETH_FLAT, prior_plan="replaced", replaced_because="the price has moved"
+)
 FLAT_NOW = reply(
     reply_target(size=0, stop=None, take=None),
     reply_target("ETH", 0, None, None),
@@ -202,6 +208,7 @@ def holding_unprotected(*script: object) -> Desk:
     desk = Desk(ScriptedModel(LONG_BTC, *script))
     desk.cycle(0)
     desk.venue.orders.clear()
+    desk.venue.log.clear()
     return desk
 
 
@@ -210,7 +217,7 @@ def refused(desk: Desk, report: CycleReport, reason: str) -> None:
     assert (report.outcome, report.reason) == ("refused", reason)
     assert desk.venue.positions["BTC"].size_base == D("0.5")
     assert desk.standing() == {"BTC": BOTH_LEGS}
-    assert report.actions_planned == 2
+    assert len(desk.venue.log) == 2, "one stop-loss and one take-profit, each sent once"
 
 
 def test_a_market_that_cannot_be_read_refuses_by_its_reason_and_protection_is_put_back() -> None:
@@ -384,6 +391,35 @@ def test_a_journal_that_cannot_be_read_is_a_refusal_and_the_report_is_written() 
     report = desk.cycle(1)
     assert (report.outcome, report.reason) == ("refused", "journal_unavailable")
     assert desk.venue.positions["BTC"].size_base == D("0.5")
+
+
+# --- protection before the decision ----------------------------------------------------------------
+
+
+def test_a_stop_that_vanished_stands_again_before_the_model_is_asked() -> None:
+    desk = holding_unprotected()
+
+    class Watching(ScriptedModel):
+        def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
+            seen.append(desk.standing())
+            return super().complete(prompt, schema, deadline_ms)
+
+    seen: list[object] = []
+    desk.model = Watching(KEPT)
+    report = desk.cycle(1)
+    assert seen == [{"BTC": BOTH_LEGS}]
+    assert (report.outcome, len(desk.venue.log)) == ("applied", 2), "the plan found nothing left to do"
+    assert desk.audit.kinds == ["protection"]
+
+
+def test_a_decision_that_moves_the_stop_in_the_cycle_that_put_it_back_leaves_one_of_each() -> None:
+    """The stop put back has an id of its own: the moved one is new, and the old one goes afterwards."""
+    desk = holding_unprotected()
+    desk.model = ScriptedModel(MOVED_STOP)
+    assert desk.cycle(1).outcome == "applied"
+    stops = [order for order in desk.venue.orders if order.leg is Leg.STOP_LOSS]
+    assert [stop.trigger_px for stop in stops] == [D(96_000)]
+    assert desk.standing() == {"BTC": BOTH_LEGS}
 
 
 # --- freshness -------------------------------------------------------------------------------------

@@ -7,13 +7,17 @@ Expected failures are values: a stage that cannot do its work hands on a ``Stage
 ``Refusal``, and the plan (protection), the execution and the report run in every cycle.
 """
 
+import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from wonttrade_dagster.core.alerts import protection_alerts
+from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.context import ContextBuilder, ContextInputs
 from wonttrade_dagster.core.errors import StorageError, VenueError
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
@@ -169,7 +173,37 @@ def _market_snapshots(run: CycleRun) -> MarketSnapshot | StageFailure:
 
 
 def _account_snapshots(run: CycleRun) -> AccountSnapshot | StageFailure:
-    return run.parts.state.account()
+    """A position found without its stop gets it back before the model is asked: thinking takes seconds."""
+    account = run.parts.state.account()
+    if isinstance(account, AccountSnapshot) and protection_alerts(account) and _put_back(run, account):
+        return run.parts.state.account()
+    return account
+
+
+def _put_back(run: CycleRun, account: AccountSnapshot) -> bool:
+    """Whether orders went out; what cannot be asked or read now is tried again by the plan.
+
+    Its order ids are those of the moment before the cycle: the decision's own protection keeps its own.
+    """
+    before_ms = run.cycle_ms - 1
+    try:
+        reconciler = _reconciler(run, run.parts.state.assets())
+        plan = reconciler.plan(
+            cycle_ms=before_ms,
+            outcome=Refusal("protection_first", "protection is put back before the model is asked"),
+            account=account,
+            reference_px=dict(account.marks),
+            prior=_last_decision(run),
+            now_ms=run.parts.clock.now_ms(),
+        )
+    except (VenueError, StorageError):
+        return False
+    if not plan.actions:
+        return False
+    report = run.parts.executor.execute(replace(plan, account=account))
+    with suppress(StorageError):  # each intent is in the journal, or its order raised an alert
+        run.parts.audit.append("protection", before_ms, json.loads(encode(report)))
+    return True
 
 
 def _indicators(run: CycleRun) -> IndicatorSnapshot | StageFailure:
