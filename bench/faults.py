@@ -24,7 +24,7 @@ from wonttrade_dagster.defs import compose
 from wonttrade_dagster.settings import Settings
 
 CHECK_EVERY = 20
-COMPACT_EVERY = 60
+COMPACT_EVERY = 30
 PROGRESS_EVERY = 100
 MOST_VIOLATIONS = 5
 
