@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from wonttrade_dagster.adapters.clock import FixedClock
+from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget, Usage
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.adapters.telemetry import Telemetry, unprotected_symbols
 from wonttrade_dagster.core.model import Leg, Refusal
@@ -254,3 +255,18 @@ def test_a_place_that_cannot_be_written_stops_no_cycle_and_is_said(
     lost = beat(tmp_path)["telemetry_lost"]
     assert [line.split(" could")[0] for line in lost] == ["the log", "the metrics"]
     assert capsys.readouterr().err.count("could not be written") == 2
+
+
+# --- the request budget ---
+
+
+def test_a_nearly_used_up_address_is_an_alert_until_it_is_not(tmp_path: Path) -> None:
+    low, fine = AddressBudget(9_500, 10_000), AddressBudget(9_500, 100_000)
+    telemetry(tmp_path).cycle_finished(report(1), usage=Usage(250, 250, 3, low))
+    assert beat(tmp_path)["status"] == "degraded"
+    assert "500 are left" in beat(tmp_path)["alerts"][0]
+    telemetry(tmp_path).cycle_finished(report(2), usage=Usage(250, 250, 0, None))
+    assert beat(tmp_path)["status"] == "degraded"
+    telemetry(tmp_path).cycle_finished(report(3), usage=Usage(250, 250, 1, fine))
+    assert (beat(tmp_path)["status"], beat(tmp_path)["alerts"]) == ("ok", [])
+    assert metrics(tmp_path)["wonttrade_address_actions_cap", ""] == 100_000

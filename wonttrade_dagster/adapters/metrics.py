@@ -24,6 +24,8 @@ COUNTERS: Mapping[str, tuple[str, str]] = {
     "wonttrade_model_calls": ("Cycles in which the model answered", ""),
     "wonttrade_model_latency_seconds": ("Seconds waited for the model's answers", ""),
     "wonttrade_fees_usd": ("Fees of all fills", ""),
+    "wonttrade_request_weight": ("Weight of all requests by the venue's rules", ""),
+    "wonttrade_actions_sent": ("Actions sent to the venue", ""),
     "wonttrade_unprotected_seconds": ("Seconds that positions stood without a stop-loss", "symbol"),
 }
 """Name without ``_total``: help and label."""
@@ -33,6 +35,9 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "wonttrade_last_model_latency_seconds": ("How long the model took last", ""),
     "wonttrade_account_value_usd": ("Account value after the last cycle", ""),
     "wonttrade_alerts": ("Alerts of the last cycle", ""),
+    "wonttrade_ip_weight_last_minute": ("Weight of the last minute at the end of the last cycle", ""),
+    "wonttrade_address_actions_used": ("Actions that the address has used since its beginning", ""),
+    "wonttrade_address_actions_cap": ("Actions that the address may use", ""),
     "wonttrade_unprotected_positions": ("Positions without a stop-loss after the last cycle", ""),
 }
 

@@ -24,6 +24,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.files import replace_atomically
+from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget, Usage
 from wonttrade_dagster.adapters.metrics import MetricsFile, Sample
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.model import CycleReport, Leg
@@ -92,22 +93,28 @@ class Telemetry:
         error: str | None = None,
         alerts: Sequence[str] = (),
         unprotected_symbols: Sequence[str] = (),
+        usage: Usage | None = None,
     ) -> None:
         """Replace the heartbeat file.
 
-        ``unprotected`` in the file maps each symbol to the time since which it has been reported so.
+        ``unprotected`` in the file maps each symbol to the time since which it has been reported so;
+        ``requests`` keeps the figures of the address that were read last.
         """
         now_ms = self._clock.now_ms()
-        since = self._unprotected_before()
+        before = self._before()
+        since = _unprotected_before(before)
+        requests = _requests(usage, before)
+        warnings = low_budget(requests)
         beat = {
-            "status": status,
+            "status": "degraded" if warnings and status == "ok" else status,
             "mode": self._mode,
             "beat_at_ms": now_ms,
             "pid": os.getpid(),
             "cycle_ms": cycle_ms,
             "last_outcome": outcome,
             "last_error": error,
-            "alerts": list(alerts),
+            "alerts": [*alerts, *warnings],
+            "requests": requests,
             "unprotected": {symbol: since.get(symbol, now_ms) for symbol in unprotected_symbols},
             "telemetry_lost": list(self._lost),
         }
@@ -115,18 +122,23 @@ class Telemetry:
         self._attempt("heartbeat", lambda: replace_atomically(self._heartbeat_path, content))
 
     def cycle_finished(
-        self, report: CycleReport, unprotected_seconds: Sequence[tuple[str, float]] = ()
+        self,
+        report: CycleReport,
+        unprotected_seconds: Sequence[tuple[str, float]] = (),
+        usage: Usage | None = None,
     ) -> None:
         """Log a cycle's report, count it, and beat.
 
         Args:
             report: the report of the cycle.
             unprotected_seconds: per symbol, as the execution measured it in this cycle.
+            usage: what the cycle has sent to the venue.
         """
         naked = unprotected_symbols(report)
-        facts = {"outcome": report.outcome, "reason": report.reason, "detail": report.detail}
+        facts = {"outcome": report.outcome, "reason": report.reason, "detail": report.detail} | _sent(usage)
         self.event("health", "cycle_finished", cycle_ms=report.cycle_ms, unprotected=naked, **facts)
-        increments, gauges = _increments(report, unprotected_seconds), _gauges(report, naked)
+        increments = _increments(report, unprotected_seconds) | _usage_increments(usage)
+        gauges = _gauges(report, naked) | _usage_gauges(usage)
         self._attempt("metrics", lambda: self._metrics.update(increments, gauges))
         is_fine = report.outcome != "failed" and not report.alerts and not naked
         self.heartbeat(
@@ -136,14 +148,16 @@ class Telemetry:
             error=None if report.outcome == "applied" else f"{report.reason}: {report.detail}",
             alerts=report.alerts,
             unprotected_symbols=naked,
+            usage=usage,
         )
 
-    def _unprotected_before(self) -> Mapping[str, int]:
+    def _before(self) -> Mapping[str, Any]:
+        """The heartbeat that stands; nothing when there is none, or it is not ours."""
         try:
-            before = json.loads(self._heartbeat_path.read_bytes())["unprotected"]
-            return {symbol: int(since_ms) for symbol, since_ms in before.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or not ours
+            before = json.loads(self._heartbeat_path.read_bytes())
+        except (OSError, ValueError):
             return {}
+        return before if isinstance(before, dict) else {}
 
     def _attempt(self, what: str, write: Callable[[], object]) -> None:
         try:
@@ -164,6 +178,47 @@ def unprotected_symbols(report: CycleReport) -> tuple[str, ...]:
     """Symbols with a position and no stop-loss standing, as the report's read-back shows them."""
     stopped = {order.symbol for order in report.protection if order.leg is Leg.STOP_LOSS}
     return tuple(position.symbol for position in report.positions if position.symbol not in stopped)
+
+
+def low_budget(requests: object) -> tuple[str, ...]:
+    """The warning that a heartbeat's ``requests`` deserve: the address has used nearly all of its actions."""
+    address = _address(requests)
+    if address is None or not address.is_low:
+        return ()
+    return (f"THE ADDRESS BUDGET IS NEARLY USED UP: {address.sentence()}; each USD traded adds one",)
+
+
+def _address(requests: object) -> AddressBudget | None:
+    if not isinstance(requests, Mapping):
+        return None
+    used, cap = requests.get("address_used"), requests.get("address_cap")
+    return AddressBudget(used, cap) if isinstance(used, int) and isinstance(cap, int) else None
+
+
+def _unprotected_before(before: Mapping[str, Any]) -> Mapping[str, int]:
+    try:
+        return {symbol: int(since_ms) for symbol, since_ms in before["unprotected"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):  # not ours
+        return {}
+
+
+def _requests(usage: Usage | None, before: Mapping[str, Any]) -> dict[str, int]:
+    """What the cycle sent, with the figures of the address that an earlier one read where it read none."""
+    known = _address(before.get("requests"))
+    kept = {"address_used": known.used, "address_cap": known.cap} if known else {}
+    return kept | _sent(usage)
+
+
+def _sent(usage: Usage | None) -> dict[str, int]:
+    if usage is None:
+        return {}
+    sent = {
+        "request_weight": usage.weight,
+        "ip_weight_last_minute": usage.weight_last_minute,
+        "actions_sent": usage.actions,
+    }
+    address = usage.address
+    return sent | ({"address_used": address.used, "address_cap": address.cap} if address else {})
 
 
 class _LogFile:
@@ -192,6 +247,22 @@ def _increments(report: CycleReport, unprotected_seconds: Sequence[tuple[str, fl
     for symbol, seconds in unprotected_seconds:
         counted["wonttrade_unprotected_seconds", symbol] = seconds
     return counted
+
+
+def _usage_increments(usage: Usage | None) -> dict[Sample, float]:
+    if usage is None:
+        return {}
+    return {("wonttrade_request_weight", ""): usage.weight, ("wonttrade_actions_sent", ""): usage.actions}
+
+
+def _usage_gauges(usage: Usage | None) -> dict[Sample, float]:
+    if usage is None:
+        return {}
+    gauges: dict[Sample, float] = {("wonttrade_ip_weight_last_minute", ""): usage.weight_last_minute}
+    if usage.address is not None:
+        gauges["wonttrade_address_actions_used", ""] = usage.address.used
+        gauges["wonttrade_address_actions_cap", ""] = usage.address.cap
+    return gauges
 
 
 def _gauges(report: CycleReport, naked: Sequence[str]) -> dict[Sample, float]:

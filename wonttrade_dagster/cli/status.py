@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from wonttrade_dagster.adapters.telemetry import low_budget
 from wonttrade_dagster.cli.home import running_instance
 from wonttrade_dagster.cli.output import out, print_json, print_table
 from wonttrade_dagster.settings import Settings, load_settings
@@ -22,7 +23,10 @@ def show_status(config: Path, *, as_json: bool) -> None:
         return
     rows = [(name, _text(value)) for name, value in status.items()]
     print_table(f"{settings.runtime.mode.value} on {settings.hyperliquid.network}", ("what", "state"), rows)
-    if status["heartbeat"] is None:
+    beat = status["heartbeat"]
+    for warning in low_budget(beat.get("requests") if isinstance(beat, dict) else None):
+        out.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if beat is None:
         out.print(f"no cycle has run yet: {settings.heartbeat_path} does not exist", markup=False)
 
 

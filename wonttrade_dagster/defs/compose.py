@@ -10,6 +10,7 @@ from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, HyperliquidVenue
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
+from wonttrade_dagster.adapters.hyperliquid.meter import BudgetMeter
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lazy_assets import LazyAssets
 from wonttrade_dagster.adapters.lease import AccountLease
@@ -242,6 +243,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         telemetry=telemetry(settings),
         lease=account_lease(settings),
         journal=audit,
+        meter=BudgetMeter(data, account),
         settings_sha256=settings.sha256,
         max_start_delay_ms=rules.max_decision_age_ms,
     )

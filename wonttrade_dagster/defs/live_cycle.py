@@ -6,6 +6,7 @@ Does not belong here: Dagster, the order of the stages (``core.cycle``), constru
 
 from dataclasses import dataclass, field
 
+from wonttrade_dagster.adapters.hyperliquid.meter import BudgetMeter
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lease import AccountLease
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
@@ -46,6 +47,7 @@ class LiveCycle:
     telemetry: Telemetry
     lease: AccountLease
     journal: Journal
+    meter: BudgetMeter
     settings_sha256: str
     max_start_delay_ms: int
     begun: set[int] = field(default_factory=set)
@@ -149,7 +151,7 @@ class LiveCycle:
         if stale_copy is not None:
             self.telemetry.event("health", "read_copy", cycle_ms=report.cycle_ms, detail=stale_copy)
         execution: ExecutionReport = self.records.read(report.cycle_ms, Stage.EXECUTIONS)
-        self.telemetry.cycle_finished(report, execution.unprotected_seconds)
+        self.telemetry.cycle_finished(report, execution.unprotected_seconds, self.meter.read())
 
 
 def settings_change(journal: Journal, sha256: str) -> str | None:

@@ -19,6 +19,7 @@ from tenacity import (
 )
 from urllib3.exceptions import NewConnectionError
 
+from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget
 from wonttrade_dagster.adapters.hyperliquid.fields import shown
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_assets
 from wonttrade_dagster.adapters.hyperliquid.session import BoundedSession
@@ -92,6 +93,7 @@ class SdkConnection:
         check_base_url(base_url)
         self.base_url = base_url
         self.timeout_seconds = timeout_seconds
+        self.budget = RequestBudget(clock.now_ms)
         self._clock = clock
         self._attempts = max(read_attempts, 1)
         self._deadline_seconds = read_deadline_seconds
@@ -158,7 +160,7 @@ class SdkConnection:
             spot_meta=NO_SPOT,
             timeout=self.timeout_seconds,
         )
-        info.session = BoundedSession(self.timeout_seconds)
+        info.session = BoundedSession(self.timeout_seconds, self.budget)
         return info
 
 

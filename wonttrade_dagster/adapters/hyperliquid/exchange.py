@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from wonttrade_dagster.adapters.hyperliquid.answers import ItemAnswer, normalise, parse_order_status
+from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget, RequestBudget
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import Row
 from wonttrade_dagster.adapters.hyperliquid.parse import (
@@ -98,6 +99,11 @@ class HyperliquidVenue(Venue):
     def __repr__(self) -> str:
         return f"HyperliquidVenue({self._connection.base_url!r}, {self._address!r})"
 
+    @property
+    def budget(self) -> RequestBudget:
+        """What this part has sent, and the venue's own figures once they were read."""
+        return self._connection.budget
+
     def warm_up(self) -> None:
         """Import the signing half of the SDK (1-2 seconds), so that the first order need not wait for it."""
         _ = self._signer.address
@@ -137,6 +143,10 @@ class HyperliquidVenue(Venue):
             if len(payments) < MAX_ROWS_PER_ANSWER or len(found) == before:
                 return sum((paid for _, _, paid in found), Decimal(0))
             since_ms = payments[-1][0]
+
+    def address_budget(self) -> AddressBudget:
+        """Actions that the account has used and may use, weight 20. Raises ``VenueError``."""
+        return read_address_budget(self._connection, self._address)
 
     def _fills_page(self, since_ms: int) -> tuple[Fill, ...]:
         read, address = self._connection.read, self._address
@@ -227,6 +237,15 @@ class HyperliquidVenue(Venue):
         if item is None or item.status in (ActionStatus.RESTING, ActionStatus.UNKNOWN):
             return lost
         return ItemAnswer(ActionStatus.DONE, f"{item.message} (answer lost, found by order id)")
+
+
+def read_address_budget(connection: SdkConnection, address: str) -> AddressBudget:
+    """``userRateLimit`` of an account; the connection's budget learns it, too. Raises ``VenueError``."""
+    answer = connection.read("userRateLimit", lambda info: info.user_rate_limit(address))
+    row = Row.of(answer, "userRateLimit")
+    budget = AddressBudget(row.integer("nRequestsUsed"), row.integer("nRequestsCap"))
+    connection.budget.learn(budget)
+    return budget
 
 
 def _order_call(order: PlaceOrder) -> Send:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import Row, broken, rows
 from wonttrade_dagster.adapters.hyperliquid.parse import AssetContext, parse_context, parse_contexts
@@ -73,6 +74,11 @@ class HyperliquidMarketData(MarketData):
 
     def __repr__(self) -> str:
         return f"HyperliquidMarketData({self._connection.base_url!r}, {self._symbols!r})"
+
+    @property
+    def budget(self) -> RequestBudget:
+        """What this part has sent."""
+        return self._connection.budget
 
     def assets(self) -> Mapping[str, AssetSpec]:
         """Every perpetual of the venue by symbol, asked once. Raises ``VenueError``."""

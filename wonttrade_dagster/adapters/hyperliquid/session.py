@@ -4,12 +4,16 @@ Belongs here: what ``requests`` does not do by itself.
 Does not belong here: what is asked, and what a failure is called (``connection``).
 """
 
+import json
+from collections.abc import Mapping
 from io import BytesIO
 from time import monotonic
 from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget, weighs_by_items
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer in use (5,000 candles) has about 1 MB."""
@@ -20,15 +24,16 @@ class BoundedSession(requests.Session):
     """A session without proxies, ``.netrc`` or redirects, whose answers end within ``seconds``.
 
     The time limit of ``requests`` is one per read: a server that sends a byte now and then outlives it.
-    Here the body must be complete ``seconds`` after the request began.
+    Here the body must be complete ``seconds`` after the request began. What is sent is counted in ``budget``.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, budget: RequestBudget) -> None:
         super().__init__()
         self.trust_env = False
         self.max_redirects = 0
         self.headers.update({"Content-Type": "application/json"})
         self._seconds = seconds
+        self._budget = budget
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401
         """As ``requests`` does, the body being read before it returns.
@@ -38,14 +43,28 @@ class BoundedSession(requests.Session):
             requests.RequestException: it was cut off, broken, or larger than anything the venue sends.
         """
         deadline = monotonic() + self._seconds
+        asked = _json_object(request.body)
+        self._budget.request(request.path_url, asked)
         response = super().send(request, **{**kwargs, "stream": True})
         try:
-            response.raw = BytesIO(self._body(response, deadline))
+            body = self._body(response, deadline)
+            response.raw = BytesIO(body)
         except ReadTimeoutError as error:  # below requests, which would have translated these two
             raise requests.ReadTimeout(error) from error
         except HTTPError as error:
             raise requests.ConnectionError(error) from error
+        self._count_items(str(asked.get("type")), body)
         return response
+
+    def _count_items(self, kind: str, body: bytes) -> None:
+        if not weighs_by_items(kind):
+            return
+        try:
+            rows = json.loads(body)
+        except (ValueError, RecursionError):
+            return  # whoever reads the answer says so
+        if isinstance(rows, list):
+            self._budget.answer(kind, len(rows))
 
     def _body(self, response: requests.Response, deadline: float) -> bytes:
         body = bytearray()
@@ -60,3 +79,12 @@ class BoundedSession(requests.Session):
         if size > MAX_BODY_BYTES:
             return requests.RequestException(f"an answer of more than {MAX_BODY_BYTES} bytes")
         return requests.ReadTimeout(f"the answer was not complete after {self._seconds} s")
+
+
+def _json_object(body: bytes | str | None) -> Mapping[str, Any]:
+    """What was asked; nothing for a request that is no JSON object."""
+    try:
+        value = json.loads(body or b"")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

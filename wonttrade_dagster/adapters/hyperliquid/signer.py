@@ -112,7 +112,7 @@ class Signer:
             account_address=self._account_address,
             timeout=self._connection.timeout_seconds,
         )
-        exchange.session = BoundedSession(self._connection.timeout_seconds)
+        exchange.session = BoundedSession(self._connection.timeout_seconds, self._connection.budget)
         exchange.info = self._connection.info
         return exchange
 
