@@ -129,13 +129,7 @@ def run_sandbox(  # noqa: PLR0913 (the command's options, one by one, each with 
         UsageError: a port is taken, or one of the files is not what it should be.
         HistoryError: a candle file is wrong.
     """
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    stop = _stop_signal()
     with Sandbox(
         seed,
         port,
@@ -150,6 +144,18 @@ def run_sandbox(  # noqa: PLR0913 (the command's options, one by one, each with 
         (announce or _print_line)(json.dumps(sandbox.urls()))
         while not stop.wait(0.5):
             pass
+
+
+def _stop_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; for the main thread only."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stop
 
 
 def _recordings(paths: Sequence[Path]) -> "Mapping[str, pl.DataFrame] | None":
