@@ -12,6 +12,8 @@ from typing import Any
 
 USER_SIGNED = frozenset({"approveAgent", "usdClassTransfer", "usdSend", "withdraw3"})
 """Action types signed as a readable typed message instead of a hash."""
+_NUMBERS = frozenset({"p", "s", "triggerPx"})
+"""Price, size and trigger of an order."""
 
 
 class UnrecoverableSignatureError(ValueError):
@@ -53,7 +55,7 @@ def _recover(envelope: Mapping[str, Any]) -> str:
         )
     return str(
         signing.recover_agent_or_user_from_l1_action(
-            action,
+            _as_the_venue_writes(action),
             signature,
             envelope.get("vaultAddress"),
             envelope["nonce"],
@@ -61,6 +63,24 @@ def _recover(envelope: Mapping[str, Any]) -> str:
             is_mainnet=False,
         )
     )
+
+
+def _as_the_venue_writes(value: Any) -> Any:  # noqa: ANN401 (JSON)
+    """The action as the venue hashes it: read and written anew, so that no number has a zero at its end."""
+    if isinstance(value, list):
+        return [_as_the_venue_writes(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_padding(item)
+        if key in _NUMBERS and isinstance(item, str)
+        else _as_the_venue_writes(item)
+        for key, item in value.items()
+    }
+
+
+def _without_padding(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number else number
 
 
 def _user_signed_types(action_type: str) -> tuple[list[dict[str, str]], str]:
