@@ -105,6 +105,7 @@ class HyperliquidMarketData(MarketData):
         Raises:
             VenueError: as :meth:`snapshot`.
         """
+        self._connection.assets()  # before that the SDK knows no coin by its name
         length_ms = interval_ms(interval)
         last_ms = cycle_ms // length_ms * length_ms - length_ms
         return CandleSeries(symbol, interval, self._window(symbol, interval, last_ms, bars))
