@@ -29,6 +29,7 @@ from wonttrade_dagster.core.model import (
     Decision,
     Fill,
     ModelReply,
+    OpenOrder,
     PlaceOrder,
     Prompt,
     SetLeverage,
@@ -182,6 +183,10 @@ class SteppedAudit(AuditSink):
     def last_applied(self) -> tuple[int, Decision] | None:
         """Read."""
         return self._steps.around("last_applied", self._audit.last_applied)
+
+    def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
+        """Read."""
+        return self._steps.around("strangers", lambda: self._audit.strangers(orders))
 
 
 class SteppedRecords(JournalledRecords):

@@ -24,6 +24,7 @@ from wonttrade_dagster.core.model import (
     ExecutionReport,
     ExecutionRules,
     Leg,
+    OpenOrder,
     OrderPurpose,
     PlaceOrder,
     PriorPlan,
@@ -74,6 +75,9 @@ class Memory(AuditSink):
 
     def last_applied(self) -> tuple[int, Decision] | None:
         return None
+
+    def strangers(self, orders: object) -> tuple[OpenOrder, ...]:
+        return ()
 
 
 @pytest.fixture

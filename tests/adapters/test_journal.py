@@ -228,7 +228,7 @@ def test_a_disk_that_takes_half_a_record_leaves_no_half_record(tmp_path: Path) -
         [sys.executable, "-c", _FULL_DISK, str(path)], capture_output=True, text=True, check=True
     )
     assert "did not take a write" in done.stdout
-    assert [(r.seq, r.kind) for r in Journal(path).records()] == [(1, "a"), (2, "c")]
+    assert [(r.seq, r.kind) for r in Journal(path).records()] == [(1, "a"), (2, "gap"), (3, "c")]
 
 
 _WRITER = """

@@ -1,5 +1,6 @@
 """A venue in memory for the tests of plan and execution: fills everything at the mark, scripted to fail."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -89,6 +90,9 @@ class Journal(AuditSink):
 
     def last_applied(self) -> tuple[int, Decision] | None:
         return None
+
+    def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
+        raise NotImplementedError
 
 
 class PaperVenue(Venue):

@@ -151,3 +151,27 @@ def test_a_record_that_is_no_json_stays_in_memory_for_the_stages_behind_it(
     live.records.keep(cycle_ms, Stage.INDICATORS, failure)
     assert live.records.read(cycle_ms, Stage.INDICATORS) is failure
     assert "is no JSON and was not stored" in live.records.faults[0]
+
+
+def test_a_second_machine_with_a_journal_of_its_own_is_noticed_by_the_first(
+    naked: Settings, loopback: Loopback, clock: SetBackClock, tmp_path: Path
+) -> None:
+    clock.next_minute()
+    loopback.cancel_triggers("BTC")
+    other = load_settings(loopback.config(tmp_path / "another"))
+    answer(loopback, long_btc(loopback))
+    assert cycle(compose_live_cycle(other, Executors()), clock).outcome == "applied"
+    assert is_protected(loopback)
+    replaced = long_btc(loopback).replace('"none"', '"replaced"')
+    replaced = replaced.replace('"replaced_because": null', '"replaced_because": "the trend is over"')
+    answer(loopback, replaced)
+    report = cycle(compose_live_cycle(naked, Executors()), clock)
+    assert (report.outcome, report.reason) == ("refused", "second_machine"), report.detail
+    assert any("SECOND MACHINE" in alert for alert in report.alerts)
+    assert is_protected(loopback)
+    loopback.cancel_triggers("BTC")
+    answer(loopback, PROSE)
+    assert cycle(compose_live_cycle(naked, Executors()), clock).reason == "invalid_json"
+    assert is_protected(loopback)
+    answer(loopback, replaced)
+    assert cycle(compose_live_cycle(naked, Executors()), clock).outcome == "applied"

@@ -6,6 +6,7 @@ Does not belong here: what is worth a record (``adapters.records``, ``core.cycle
 One line a record: ``{"seq", "kind", "account", "cycle_ms", "recorded_at_ms", "body", "sha256"}``; ``sha256``
 is that of the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is
 sent), ``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``);
+``gap`` (no write was taken for a while);
 every other kind is the caller's. The file is opened for each append: it may be moved or deleted meanwhile.
 """
 
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -24,13 +25,13 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from wonttrade_dagster.adapters import ndjson
+from wonttrade_dagster.adapters import journal_orders, ndjson
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.files import storage_error, sync_directory
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError
-from wonttrade_dagster.core.model import Decision, PlaceOrder
+from wonttrade_dagster.core.model import Decision, OpenOrder, PlaceOrder
 from wonttrade_dagster.core.ports import AuditSink, Clock
 
 LOCK_SECONDS = 5.0
@@ -111,11 +112,16 @@ class Journal(AuditSink):
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
         plain = self._plain(kind, body)
-        with self._opened() as file:
-            self._repair_tail(file)
-            self._write(file, kind, cycle_ms, plain)
-            if self._unsynced >= self._sync_every:
-                self._sync(file)
+        try:
+            with self._opened() as file:
+                self._repair_tail(file)
+                self._close_gap(file)
+                self._write(file, kind, cycle_ms, plain)
+                if self._unsynced >= self._sync_every:
+                    self._sync(file)
+        except StorageError:
+            self._open_gap()
+            raise
 
     def intent(self, cycle_ms: int, order: PlaceOrder) -> None:
         """Write down an order before it is sent. Raises ``StorageError``: then it must not be sent."""
@@ -173,6 +179,13 @@ class Journal(AuditSink):
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
 
+    def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
+        """Orders under our tag that this journal proves to be somebody else's. Raises ``StorageError``."""
+        try:
+            return journal_orders.strangers(ndjson.lines_backwards(self.path), self.account, orders)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
+
     # --- the file ---
 
     @contextmanager
@@ -210,6 +223,23 @@ class Journal(AuditSink):
         self._move_aside(tail)
         os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
         self._write(file, "torn", 0, {"bytes": len(tail), "moved_to": self._torn_path.name})
+
+    @property
+    def _gap_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.gap")
+
+    def _open_gap(self) -> None:
+        """Remember that a write was not taken: what the journal does not know since then proves nothing."""
+        with suppress(OSError), self._gap_path.open("xb") as file:  # the disk may be full for this, too
+            file.write(str(self._clock.now_ms()).encode())
+
+    def _close_gap(self, file: BinaryIO) -> None:
+        if not self._gap_path.exists():
+            return
+        since = self._gap_path.read_bytes()
+        since_ms = int(since) if since.isdigit() else 0  # made on a full disk: it says no time
+        self._write(file, journal_orders.GAP, 0, {"since_ms": since_ms, "until_ms": self._clock.now_ms()})
+        self._gap_path.unlink()
 
     @property
     def _torn_path(self) -> Path:

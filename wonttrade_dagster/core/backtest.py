@@ -18,6 +18,7 @@ from wonttrade_dagster.core.model import (
     ExecutionPlan,
     ExecutionReport,
     Fill,
+    OpenOrder,
     PlaceOrder,
     PriorDecision,
     Refusal,
@@ -131,6 +132,11 @@ class MemoryAudit(AuditSink):
     def last_applied(self) -> tuple[int, Decision] | None:
         """The decision that was applied last."""
         return self.newest
+
+    def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
+        """Nobody else trades a simulated account."""
+        del orders
+        return ()
 
 
 def run_backtest(

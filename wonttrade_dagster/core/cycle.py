@@ -44,6 +44,7 @@ from wonttrade_dagster.core.performance import return_sums, sharpe_of, with_poin
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
 from wonttrade_dagster.core.reconcile import PositionReconciler
 from wonttrade_dagster.core.report import build_report
+from wonttrade_dagster.core.second_machine import alone_only, strangers, with_alert
 from wonttrade_dagster.core.state import Activity, StateLoader, performance_at, without_equity
 
 EDGES: Mapping[Stage, tuple[Stage, ...]] = {
@@ -259,7 +260,9 @@ def _planned(run: CycleRun, outcome: Decision | Refusal) -> ExecutionPlan:
     except VenueError as error:
         return _no_plan(run, StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
     solvent = _solvent_only(account, _listed_only(run, assets, outcome))
-    return _take_on(run, _reconciler(run, assets), solvent, account)
+    others = strangers(run.parts.audit, account, run.parts.rules.cloid_tag)
+    made = _take_on(run, _reconciler(run, assets), alone_only(others, solvent), account)
+    return with_alert(others, made)
 
 
 def _reconciler(run: CycleRun, assets: Mapping[str, AssetSpec]) -> PositionReconciler:

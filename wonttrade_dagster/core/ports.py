@@ -23,6 +23,7 @@ from wonttrade_dagster.core.model import (
     Fill,
     MarketSnapshot,
     ModelReply,
+    OpenOrder,
     PlaceOrder,
     PriorDecision,
     Prompt,
@@ -164,3 +165,11 @@ class AuditSink(ABC):
     @abstractmethod
     def last_applied(self) -> tuple[int, Decision] | None:
         """Cycle time and decision that were applied last, read from the journal itself."""
+
+    @abstractmethod
+    def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
+        """Those of ``orders`` that somebody else sent, as far as the journal proves it.
+
+        All carry our tag. A journal that is damaged, or younger than an order, proves nothing of it. Raises
+        ``StorageError``.
+        """
