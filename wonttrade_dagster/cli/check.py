@@ -4,21 +4,25 @@ Belongs here: the questions, and what each answer means for a trader. Does not b
 the model is asked. Every question is asked, so that all problems are seen at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidPreflight, SignerRole
 from wonttrade_dagster.cli.output import out, print_json
 from wonttrade_dagster.core.errors import WontTradeError
-from wonttrade_dagster.core.model import Prompt
+from wonttrade_dagster.core.model import AssetSpec, Position, Prompt
 from wonttrade_dagster.defs.compose import language_model, market_data, prompt_template, venue
 from wonttrade_dagster.settings import Settings, load_settings
 
 MAX_SKEW_MS = 1_000
 """A nonce is a clock: a second of skew still trades, and is worth a warning."""
 
+
+AGENT_WARNING_MS = 7 * 86_400_000
+"""An agent that expires sooner than this is worth a warning."""
 
 PING = """Answer with the smallest valid JSON of the schema and an empty list of targets.
 ```json
@@ -87,12 +91,17 @@ def _mode(settings: Settings) -> Finding | str:
     return Finding("mode", "warning", f"{text}: REAL MONEY") if settings.family == "live" else text
 
 
-def _symbols(settings: Settings) -> str:
+def _symbols(settings: Settings) -> Finding | str:
     assets = market_data(settings, SystemClock()).assets()
     unlisted = [s for s in settings.symbols.tracked if s not in assets or assets[s].is_delisted]
     if unlisted:
         raise WontTradeError(f"the venue does not trade {', '.join(unlisted)}: change symbols.tracked")
-    return ", ".join(f"{s} (up to {assets[s].max_leverage}x)" for s in settings.symbols.tracked)
+    listed = ", ".join(f"{s} (up to {assets[s].max_leverage}x)" for s in settings.symbols.tracked)
+    isolated = [s for s in settings.symbols.tracked if assets[s].only_isolated]
+    if isolated:
+        detail = f"{listed}; {', '.join(isolated)}: isolated margin only, a position can be liquidated alone"
+        return Finding("symbols", "warning", f"{detail}; untrack it if you do not want that")
+    return listed
 
 
 def _clock(settings: Settings) -> Finding | str:
@@ -106,8 +115,13 @@ def _clock(settings: Settings) -> Finding | str:
 def _account(settings: Settings) -> Finding | str:
     preflight = _preflight(settings)
     value = preflight.account_value_usd()
+    worth = f"{settings.credentials.account_address} is worth {value:.2f} USD"
+    if preflight.pools_spot():
+        detail = f"{worth} on the perpetuals side, which does not show all of a unified account"
+        verdict = "warning" if value > 0 else "problem"
+        return Finding("account", verdict, f"{detail}: turn the unified account off and transfer USDC to it")
     if value > 0:
-        return f"{settings.credentials.account_address} is worth {value:.2f} USD"
+        return worth
     spot = preflight.spot_usdc()
     where = f"; {spot:.2f} USDC lie on the spot side" if spot else ""
     return Finding("account", "problem", f"the perpetuals account is empty{where}: deposit or transfer USDC")
@@ -121,13 +135,50 @@ _ROLE_SENTENCES = {
 
 
 def _signer(settings: Settings) -> Finding | str:
-    role = _preflight(settings).signer_role()
+    preflight = _preflight(settings)
+    role = preflight.signer_role()
     sentence = _ROLE_SENTENCES.get(
         role, "the account does not know the key: approve it as an agent (API wallet)"
     )
     if role is SignerRole.AGENT:
-        return sentence
+        return _expiry(preflight.expires_at_ms()) or sentence
     return Finding("signer", "warning" if role is SignerRole.MASTER else "problem", sentence)
+
+
+def _expiry(expires_at_ms: int | None) -> Finding | None:
+    """What is wrong with an agent's remaining time; None when it is long, or unknown (the unnamed agent)."""
+    if expires_at_ms is None:
+        return None
+    day = datetime.fromtimestamp(expires_at_ms / 1000, UTC).isoformat(timespec="minutes")
+    left_ms = expires_at_ms - SystemClock().now_ms()
+    if left_ms <= 0:
+        return Finding("signer", "warning", f"the agent expired at {day}: approve a new one and use its key")
+    if left_ms < AGENT_WARNING_MS:
+        return Finding("signer", "warning", f"the agent expires at {day}: approve a new one before that")
+    return None
+
+
+def _budget(settings: Settings) -> Finding | str:
+    budget = _preflight(settings).address_budget()
+    if not budget.is_low:
+        return budget.sentence()
+    advice = "beyond that one action every 10 s; each USD traded adds one, longer cycles need fewer"
+    return Finding("budget", "warning", f"{budget.sentence()}: {advice}")
+
+
+def _conflicts(settings: Settings, positions: Iterable[Position], assets: Mapping[str, AssetSpec]) -> str:
+    """Positions whose leverage or margin mode is not what this program would choose; "" without any."""
+    found = []
+    for position in positions:
+        symbol, limit = position.symbol, settings.risk.max_leverage
+        if position.leverage > limit:
+            found.append(
+                f"{symbol} stands at {position.leverage}x, risk.max_leverage is {limit}: "
+                "lower it on the venue"
+            )
+        if not position.is_cross and symbol in assets and not assets[symbol].only_isolated:
+            found.append(f"{symbol} is on isolated margin: it stays so until you close it or set it to cross")
+    return "; ".join(found)
 
 
 def _protection(settings: Settings) -> Finding | str:
@@ -136,6 +187,9 @@ def _protection(settings: Settings) -> Finding | str:
     if naked:
         detail = f"{', '.join(naked)} stand without any stop or take-profit"
         return Finding("positions", "warning", detail)
+    conflicts = _conflicts(settings, account.positions, market_data(settings, SystemClock()).assets())
+    if conflicts:
+        return Finding("positions", "warning", conflicts)
     return f"{len(account.positions)} positions, {len(account.open_orders)} open orders"
 
 
@@ -157,6 +211,7 @@ QUESTIONS: tuple[Question, ...] = (
     ("clock", _clock),
     ("account", _account),
     ("signer", _signer),
+    ("budget", _budget),
     ("positions", _protection),
     ("model", _model),
 )

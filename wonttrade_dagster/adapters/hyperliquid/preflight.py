@@ -10,10 +10,15 @@ from enum import StrEnum
 
 from pydantic import SecretStr
 
+from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
+from wonttrade_dagster.adapters.hyperliquid.exchange import read_address_budget
 from wonttrade_dagster.adapters.hyperliquid.fields import Row, rows
 from wonttrade_dagster.adapters.hyperliquid.signer import Signer
 from wonttrade_dagster.core.ports import Clock
+
+POOLED_MODES = frozenset({"unifiedAccount", "portfolioMargin"})
+"""Answers to ``userAbstraction``: one balance for spot and perpetuals."""
 
 
 class SignerRole(StrEnum):
@@ -104,6 +109,27 @@ class HyperliquidPreflight:
             )
             for row in rows(answer, "extraAgents")
         )
+
+    def expires_at_ms(self) -> int | None:
+        """Until when the key may sign, None where the venue does not say. Raises ``VenueError``."""
+        own = self.signer_address.lower()
+        approvals = (agent for agent in self.named_agents() if agent.address.lower() == own)
+        return next((agent.valid_until_ms for agent in approvals), None)
+
+    def pools_spot(self) -> bool:
+        """Whether spot and perpetuals share one balance, which the perpetuals side does not show whole.
+
+        Raises:
+            VenueError: the venue could not be asked.
+        """
+        mode = self._connection.read(
+            "userAbstraction", lambda info: info.query_user_abstraction_state(self._address)
+        )
+        return mode in POOLED_MODES
+
+    def address_budget(self) -> AddressBudget:
+        """Actions that the account has used and may use. Raises ``VenueError``."""
+        return read_address_budget(self._connection, self._address)
 
     def clock_skew_ms(self) -> int:
         """How far the venue's clock is ahead of ours, to half a round trip. Raises ``VenueError``."""
