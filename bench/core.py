@@ -173,7 +173,17 @@ def _holding(decision: Decision, market: MarketSnapshot) -> AccountSnapshot:
         if not size or target.stop_loss is None or target.take_profit is None:
             raise WontTradeError("the rule stayed flat on the generated candles: choose another --seed")
         margin = abs(size) * px / 3
-        positions.append(Position(target.symbol, size, px, 3, True, Decimal(0), margin, None))  # noqa: FBT003
+        position = Position(
+            symbol=target.symbol,
+            size_base=size,
+            entry_px=px,
+            leverage=3,
+            is_cross=True,
+            unrealized_pnl_usd=Decimal(0),
+            margin_used_usd=margin,
+            liquidation_px=None,
+        )
+        positions.append(position)
         for leg, trigger in ((Leg.STOP_LOSS, target.stop_loss), (Leg.TAKE_PROFIT, target.take_profit)):
             oid = 10 * number + (leg is Leg.STOP_LOSS)
             orders.append(_standing(target.symbol, oid, size, trigger, leg))

@@ -14,57 +14,12 @@ from typing import Any
 
 import requests
 
+from wonttrade_dagster.cli import demo
 from wonttrade_dagster.core.errors import UsageError
-from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
-from wonttrade_dagster.settings import Settings, load_settings
+from wonttrade_dagster.settings import Settings
 
-PROMPTS = Path(__file__).parents[1] / "prompts"
+PROMPTS = demo.PROMPTS_DIR
 _STOP_SECONDS = 10
-
-_SETTINGS = """\
-[runtime]
-mode = "TESTNET"
-cycle_minutes = 1
-prompts_dir = "{prompts}"
-
-[credentials]
-account_address = "{account}"
-agent_private_key = "{key}"
-openai_api_key = "loopback-needs-no-key"
-
-[hyperliquid]
-network = "local"
-base_url = "{venue}"
-
-[symbols]
-tracked = ["BTC", "ETH"]
-
-[llm]
-provider = "openai"
-model = "loopback-rule"
-base_url = "{model}"
-deadline_seconds = 20
-
-[risk]
-max_position_usd = 3000
-max_gross_exposure_usd = 6000
-max_leverage = 3
-
-[execution]
-max_decision_age_seconds = 60
-
-[resilience]
-max_market_age_seconds = 55
-
-[telemetry]
-log_path = "data/logs/wonttrade.ndjson"
-decision_log_path = "data/decision-log.ndjson"
-heartbeat_path = "data/heartbeat.json"
-metrics_path = "data/metrics/live.prom"
-
-[backtest]
-cycle_minutes = 5
-"""
 
 
 @contextmanager
@@ -97,17 +52,8 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 def write_settings(folder: Path, urls: Mapping[str, str]) -> Settings:
-    """A ``wonttrade.toml`` for these servers, loaded."""
-    path = folder / "wonttrade.toml"
-    content = _SETTINGS.format(
-        prompts=PROMPTS.as_posix(),
-        account=SANDBOX_ACCOUNT_ADDRESS,
-        key=SANDBOX_AGENT_PRIVATE_KEY,
-        venue=urls["venue"],
-        model=urls["model"],
-    )
-    path.write_text(content, encoding="utf-8")
-    return load_settings(path)
+    """The demo's ``wonttrade.toml`` for these servers, loaded: what is measured is what the demo runs."""
+    return demo.write_settings(folder, urls["venue"], urls["model"])
 
 
 class Control:

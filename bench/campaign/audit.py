@@ -312,9 +312,9 @@ class Audit:
 
     def _misreported(self) -> Iterator[str]:
         """What the executions say of each order's fills is what the venue filled; remainders included."""
-        filled: Counter[str] = Counter()
+        filled: defaultdict[str, Decimal] = defaultdict(Decimal)
         for fill in self.books.fills.values():
-            filled[fill.get("cloid", "")] += Decimal(fill.get("sz", 0))  # type: ignore[assignment] # Decimal
+            filled[fill.get("cloid", "")] += Decimal(fill["sz"])
         for executions in self.journal.executions.values():
             for result in executions[-1]["results"]:
                 action, status = result["action"], result["status"]

@@ -96,7 +96,8 @@ class Books:
 
     def order(self, oid: int) -> dict[str, Any]:
         """The row of an order."""
-        return next(iter(self.statuses[oid].values()))["order"]  # type: ignore[no-any-return] # JSON
+        row: dict[str, Any] = next(iter(self.statuses[oid].values()))["order"]
+        return row
 
 
 def _standing(row: dict[str, Any]) -> Standing:

@@ -208,7 +208,7 @@ def test_a_cancelled_order_of_a_person_is_a_violation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("tids", "sentence"), [([], "booked by no report"), ([5], "")])
 def test_a_fill_that_no_report_books_is_a_violation(tmp_path: Path, tids: list[int], sentence: str) -> None:
     told = [{"reported": CYCLE_MS, "copies": 1, "tids": tids, "until_ms": CYCLE_MS + 1_000}]
-    fills = [{"tid": 5, "time": CYCLE_MS + 10}]
+    fills = [{"tid": 5, "time": CYCLE_MS + 10, "sz": "0.01"}]
 
     found = judged(tmp_path, [], told, fills)
 
