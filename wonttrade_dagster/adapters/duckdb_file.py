@@ -7,23 +7,16 @@ Does not belong here: tables and queries.
 DuckDB lets one process write **or** several read a file; whoever holds it open, even read-only, stops every
 writer. Our own processes queue on ``<name>.lock``; a foreign session (a user's ``duckdb``
 shell) is waited for until the deadline.
-
-Opening a file in a database of its own takes 17 ms of CPU, mostly for filling a new catalogue with DuckDB's
-functions; attaching it to one that stands takes 1 ms, and locks and releases the file in the same way.
 """
 
-import atexit
-import itertools
 import os
 import re
 import secrets
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -66,7 +59,7 @@ def connect(
     """
     deadline = time.monotonic() + lock_seconds
     with _our_turn(path, lock_seconds):
-        connection, name = _opened(path, deadline, read_only=read_only)
+        connection = _opened(path, deadline, read_only=read_only)
         try:
             yield connection
         except duckdb.IOException as error:
@@ -75,7 +68,6 @@ def connect(
             ) from error
         finally:
             connection.close()  # rolls back what was not committed
-            _let_go(name)
 
 
 def publish(path: Path, lock_seconds: float) -> Path:
@@ -167,11 +159,11 @@ def _our_turn(path: Path, lock_seconds: float) -> Iterator[None]:
         lock.release()
 
 
-def _opened(path: Path, deadline: float, *, read_only: bool) -> tuple[duckdb.DuckDBPyConnection, str]:
-    """A connection whose tables are those of the file, and the name under which the file is attached."""
+def _opened(path: Path, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    # Attaching the file to a database that stands is 15 ms cheaper; one file did not survive a kill that way.
     while True:
         try:
-            return _attached(path, read_only=read_only)
+            return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             holder = _holder(error)
             if holder is None:
@@ -179,41 +171,6 @@ def _opened(path: Path, deadline: float, *, read_only: bool) -> tuple[duckdb.Duc
             if time.monotonic() >= deadline:
                 raise _locked(path, holder) from None
         time.sleep(_RETRY_SECONDS)
-
-
-@cache
-def _host(process_id: int) -> tuple[duckdb.DuckDBPyConnection, Iterator[int]]:
-    """The database in memory that files are attached to, and numbers for their names; one a process.
-
-    A forked process makes its own: the threads of the one that it inherits stayed behind.
-    """
-    atexit.register(_host.cache_clear)  # DuckDB complains of what is left when the interpreter is gone
-    spill = Path(tempfile.gettempdir()) / f"wonttrade-duckdb-{process_id}"  # made when a query needs it
-    return duckdb.connect(config={"temp_directory": str(spill)}), itertools.count(1)
-
-
-def _attached(path: Path, *, read_only: bool) -> tuple[duckdb.DuckDBPyConnection, str]:
-    host, numbers = _host(os.getpid())
-    connection, name = host.cursor(), f"file_{next(numbers)}"
-    try:
-        quoted = str(path).replace("'", "''")
-        connection.execute(f"ATTACH '{quoted}' AS {name} ({'READ_ONLY' if read_only else 'READ_WRITE'})")
-        connection.execute(f"USE {name}")
-    except duckdb.Error:
-        connection.close()
-        _let_go(name)
-        raise
-    return connection, name
-
-
-def _let_go(name: str) -> None:
-    """Release a file; the database that cannot do that any more (its disk is full, say) is given up."""
-    host, _ = _host(os.getpid())
-    try:
-        host.cursor().execute(f"DETACH DATABASE IF EXISTS {name}")
-    except duckdb.Error:  # what was committed is in the file's log: the next one to open it reads that
-        _host.cache_clear()
-        host.close()
 
 
 def _holder(error: duckdb.Error) -> str | None:
