@@ -23,7 +23,8 @@ from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, MemoryRecords, run_backtest
 from wonttrade_dagster.core.codec import encode
-from wonttrade_dagster.core.cycle import EDGES, CycleParts, CycleRun
+from wonttrade_dagster.core.cycle import EDGES, CycleRun
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.simulation import Event
 from wonttrade_dagster.defs.backtest_run import LOOK_BACK_MS, replay_of

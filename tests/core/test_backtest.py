@@ -17,7 +17,8 @@ from wonttrade_dagster.core.backtest import (
     decision_times,
     run_backtest,
 )
-from wonttrade_dagster.core.cycle import EDGES, CycleParts
+from wonttrade_dagster.core.cycle import EDGES
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError, StorageError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.indicators import IndicatorEngine

@@ -11,7 +11,8 @@ from paper_venue import ManualClock, PaperVenue
 from trader_samples import CYCLE_MS, ETH_FLAT, LIMITS, RULES, builder, market, reply, reply_target
 
 from wonttrade_dagster.core.backtest import MemoryLedger, MemoryRecords
-from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS, CycleParts, CycleRun
+from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS, CycleRun
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import (
     ModelAnswerError,
     ModelUnavailableError,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record, RecordSink
+from wonttrade_dagster.core.cycle import CycleRun, Record, RecordSink
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import (
     CycleReport,

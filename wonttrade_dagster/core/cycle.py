@@ -7,45 +7,36 @@ Expected failures are values: a stage that cannot do its work hands on a ``Stage
 ``Refusal``, and the plan (protection), the execution and the report run in every cycle.
 """
 
-import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.alerts import protection_alerts
-from wonttrade_dagster.core.codec import encode
-from wonttrade_dagster.core.context import ContextBuilder, ContextInputs
+from wonttrade_dagster.core.context import ContextInputs
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import StorageError, VenueError
-from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
-    AssetSpec,
     CycleReport,
-    Decision,
     DecisionRecord,
     ExecutionPlan,
     ExecutionReport,
-    ExecutionRules,
     IndicatorSnapshot,
     LlmContext,
     MarketSnapshot,
     PerformanceSoFar,
     Refusal,
     ReturnSums,
-    RiskLimits,
     Stage,
     StageFailure,
 )
 from wonttrade_dagster.core.performance import return_sums, sharpe_of, with_point
-from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
-from wonttrade_dagster.core.reconcile import PositionReconciler
+from wonttrade_dagster.core.planning import Planning
 from wonttrade_dagster.core.report import build_report
-from wonttrade_dagster.core.second_machine import alone_only, strangers, with_alert
-from wonttrade_dagster.core.state import Activity, StateLoader, performance_at, without_equity
+from wonttrade_dagster.core.state import Activity, performance_at
 
 EDGES: Mapping[Stage, tuple[Stage, ...]] = {
     Stage.MARKET_SNAPSHOTS: (),
@@ -103,23 +94,6 @@ class RecordSink(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class CycleParts:
-    """The seven parts of a cycle, and the ports they share."""
-
-    state: StateLoader
-    indicators: Callable[[MarketSnapshot], IndicatorSnapshot]
-    context_builder: ContextBuilder
-    decision_engine: LLMDecisionEngine
-    executor: Executor
-    audit: AuditSink
-    ledger: Ledger
-    clock: Clock
-    symbols: tuple[str, ...]
-    limits: RiskLimits
-    rules: ExecutionRules
-
-
-@dataclass(frozen=True, slots=True)
 class CycleRun:
     """One cycle in progress: the parts, the time, and the records so far."""
 
@@ -130,6 +104,11 @@ class CycleRun:
     def read(self, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
         """The record of an earlier stage of this cycle."""
         return self.records.read(self.cycle_ms, stage)
+
+    @property
+    def planning(self) -> Planning:
+        """Makes the plans of this cycle."""
+        return Planning(self.parts, self.cycle_ms)
 
     def run(self, stage: Stage) -> Record:
         """Run one stage and keep its record."""
@@ -165,7 +144,7 @@ def stand_in(run: CycleRun, stage: Stage, error: Exception) -> Record | None:
     if stage is Stage.DECISIONS:
         return DecisionRecord(run.cycle_ms, refusal, None, None, run.parts.clock.now_ms())
     if stage is Stage.EXECUTION_PLANS:
-        return _planned(run, refusal)
+        return run.planning.plan(refusal, _snapshot_prices(run))
     return None if stage in (Stage.EXECUTIONS, Stage.CYCLE_REPORTS) else failure
 
 
@@ -176,35 +155,9 @@ def _market_snapshots(run: CycleRun) -> MarketSnapshot | StageFailure:
 def _account_snapshots(run: CycleRun) -> AccountSnapshot | StageFailure:
     """A position found without its stop gets it back before the model is asked: thinking takes seconds."""
     account = run.parts.state.account()
-    if isinstance(account, AccountSnapshot) and protection_alerts(account) and _put_back(run, account):
-        return run.parts.state.account()
-    return account
-
-
-def _put_back(run: CycleRun, account: AccountSnapshot) -> bool:
-    """Whether orders went out; what cannot be asked or read now is tried again by the plan.
-
-    Its order ids are those of the moment before the cycle: the decision's own protection keeps its own.
-    """
-    before_ms = run.cycle_ms - 1
-    try:
-        reconciler = _reconciler(run, run.parts.state.assets())
-        plan = reconciler.plan(
-            cycle_ms=before_ms,
-            outcome=Refusal("protection_first", "protection is put back before the model is asked"),
-            account=account,
-            reference_px=dict(account.marks),
-            prior=_last_decision(run),
-            now_ms=run.parts.clock.now_ms(),
-        )
-    except (VenueError, StorageError):
-        return False
-    if not plan.actions:
-        return False
-    report = run.parts.executor.execute(replace(plan, account=account))
-    with suppress(StorageError):  # each intent is in the journal, or its order raised an alert
-        run.parts.audit.append("protection", before_ms, json.loads(encode(report)))
-    return True
+    if isinstance(account, StageFailure) or not protection_alerts(account):
+        return account
+    return run.parts.state.account() if run.planning.put_back(account) else account
 
 
 def _indicators(run: CycleRun) -> IndicatorSnapshot | StageFailure:
@@ -246,100 +199,13 @@ def _decisions(run: CycleRun) -> DecisionRecord:
 
 
 def _execution_plans(run: CycleRun) -> ExecutionPlan:
-    """The account and the marks are read again: the model thought for seconds, a stop may have fired."""
     record: DecisionRecord = run.read(Stage.DECISIONS)
-    return _planned(run, record.outcome)
+    return run.planning.plan(record.outcome, _snapshot_prices(run))
 
 
-def _planned(run: CycleRun, outcome: Decision | Refusal) -> ExecutionPlan:
-    account = run.parts.state.holdings()
-    if isinstance(account, StageFailure):
-        return _no_plan(run, account)
-    try:
-        assets = run.parts.state.assets()
-    except VenueError as error:
-        return _no_plan(run, StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
-    solvent = _solvent_only(account, _listed_only(run, assets, outcome))
-    others = strangers(run.parts.audit, account, run.parts.rules.cloid_tag)
-    made = _take_on(run, _reconciler(run, assets), alone_only(others, solvent), account)
-    return with_alert(others, made)
-
-
-def _reconciler(run: CycleRun, assets: Mapping[str, AssetSpec]) -> PositionReconciler:
-    """A symbol that the venue does not list must not keep the others from their protection."""
-    parts = run.parts
-    listed = [symbol for symbol in parts.symbols if symbol in assets]
-    return PositionReconciler(assets, listed, parts.limits, parts.rules)
-
-
-def _listed_only(
-    run: CycleRun, assets: Mapping[str, AssetSpec], outcome: Decision | Refusal
-) -> Decision | Refusal:
-    unlisted = [symbol for symbol in run.parts.symbols if symbol not in assets]
-    if not unlisted or isinstance(outcome, Refusal):
-        return outcome
-    detail = f"the venue does not list {', '.join(unlisted)}: take it out of symbols.tracked"
-    return Refusal("symbol_not_listed", detail)
-
-
-def _solvent_only(account: AccountSnapshot, outcome: Decision | Refusal) -> Decision | Refusal:
-    """An account without equity opens nothing; what it still holds keeps its protection."""
-    failure = without_equity(account, Stage.EXECUTION_PLANS)
-    if failure is None or isinstance(outcome, Refusal):
-        return outcome
-    return Refusal(failure.reason, failure.detail)
-
-
-def _take_on(
-    run: CycleRun, reconciler: PositionReconciler, outcome: Decision | Refusal, account: AccountSnapshot
-) -> ExecutionPlan:
-    """Plan, and write down that the decision is applied before its first order; no journal, no exposure."""
-    prior: Decision | None = None
-    try:
-        prior = _last_decision(run)
-        made = _plan(run, reconciler, outcome, account, prior)
-        if made.refusal is None and isinstance(outcome, Decision):
-            run.parts.audit.applied(run.cycle_ms, outcome)
-    except StorageError as error:
-        refusal = Refusal("journal_unavailable", str(error))
-        return _plan(run, reconciler, refusal, account, prior)
-    return made
-
-
-def _last_decision(run: CycleRun) -> Decision | None:
-    """What missing protection is put back from: the journal's word, else the ledger's."""
-    journalled = run.parts.audit.last_applied()
-    return journalled[1] if journalled else run.parts.ledger.prior(run.cycle_ms).decision
-
-
-def _plan(
-    run: CycleRun,
-    reconciler: PositionReconciler,
-    outcome: Decision | Refusal,
-    account: AccountSnapshot,
-    prior: Decision | None,
-) -> ExecutionPlan:
-    made = reconciler.plan(
-        cycle_ms=run.cycle_ms,
-        outcome=outcome,
-        account=account,
-        reference_px=_reference_prices(run, account),
-        prior=prior,
-        now_ms=run.parts.clock.now_ms(),
-    )
-    return replace(made, account=account)
-
-
-def _reference_prices(run: CycleRun, account: AccountSnapshot) -> dict[str, Decimal]:
-    """Marks read with the account win over the snapshot's, which are as old as the model's thinking."""
+def _snapshot_prices(run: CycleRun) -> dict[str, Decimal]:
     market = run.read(Stage.MARKET_SNAPSHOTS)
-    snapshot = {} if isinstance(market, StageFailure) else {m.symbol: m.reference_px for m in market.markets}
-    return snapshot | dict(account.marks)
-
-
-def _no_plan(run: CycleRun, failure: StageFailure) -> ExecutionPlan:
-    alert = f"PROTECTION WAS NOT CHECKED: {failure.detail}"
-    return ExecutionPlan(run.cycle_ms, (), refusal=Refusal(failure.reason, failure.detail), alerts=(alert,))
+    return {} if isinstance(market, StageFailure) else {m.symbol: m.reference_px for m in market.markets}
 
 
 def _executions(run: CycleRun) -> ExecutionReport:

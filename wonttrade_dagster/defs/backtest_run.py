@@ -32,7 +32,7 @@ from wonttrade_dagster.core.backtest import (
     run_backtest,
 )
 from wonttrade_dagster.core.codec import encode
-from wonttrade_dagster.core.cycle import CycleParts
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
 from wonttrade_dagster.core.model import Refusal, Stage
 from wonttrade_dagster.core.performance import drawdown_series

@@ -25,7 +25,7 @@ from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.client_order_id import account_tag
 from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
-from wonttrade_dagster.core.cycle import CycleParts
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.indicators import IndicatorEngine

@@ -12,7 +12,8 @@ from wonttrade_dagster.adapters.lease import AccountLease
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.adapters.records import JournalledRecords
 from wonttrade_dagster.adapters.telemetry import Category, Telemetry
-from wonttrade_dagster.core.cycle import CycleParts, CycleRun, Record, stand_in
+from wonttrade_dagster.core.cycle import CycleRun, Record, stand_in
+from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import (
     ConfigurationError,
     LeaseError,

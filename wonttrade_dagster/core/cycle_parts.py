@@ -1,0 +1,30 @@
+"""The parts of a cycle, put together once by whoever starts it.
+
+Belongs here: the table of parts. Does not belong here: their order (``core.cycle``), how they are made.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wonttrade_dagster.core.context import ContextBuilder
+from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
+from wonttrade_dagster.core.model import ExecutionRules, IndicatorSnapshot, MarketSnapshot, RiskLimits
+from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
+from wonttrade_dagster.core.state import StateLoader
+
+
+@dataclass(frozen=True, slots=True)
+class CycleParts:
+    """The seven parts of a cycle, and the ports they share."""
+
+    state: StateLoader
+    indicators: Callable[[MarketSnapshot], IndicatorSnapshot]
+    context_builder: ContextBuilder
+    decision_engine: LLMDecisionEngine
+    executor: Executor
+    audit: AuditSink
+    ledger: Ledger
+    clock: Clock
+    symbols: tuple[str, ...]
+    limits: RiskLimits
+    rules: ExecutionRules
