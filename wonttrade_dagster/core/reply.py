@@ -6,6 +6,8 @@ Does not belong here: what the numbers mean (``core.decision``).
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
@@ -22,6 +24,8 @@ MAX_TARGETS = 1_000
 MAX_EXPONENT = 12
 MAX_DIGITS = 40
 _OUT_OF_RANGE = Decimal("Infinity")
+# What a text that was cut inside a literal, a number or an escape ends with, from where the parser stopped.
+_CUT_TOKEN = re.compile(r"n|nu|nul|t|tr|tru|f|fa|fal|fals|-|\.|[eE][-+]?|\\?u[0-9a-fA-F]{0,3}|")
 
 Explanation = Annotated[str, Field(max_length=MAX_EXPLANATION_CHARS)]
 Sentence = Annotated[str, Field(max_length=MAX_SENTENCE_CHARS)]
@@ -112,8 +116,8 @@ def _load(text: str) -> dict[str, Any]:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     body = dict(pairs)
     if len(body) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        # Counted once: looking for each name again would take seconds in an object of ten thousand keys.
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise _NotStrictJsonError("duplicate_key", f"the key {ascii(twice)[:60]} appears twice in one object")
     return body
 
@@ -143,7 +147,8 @@ def _explain(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
         return "prose_around_json", "the reply does not begin with a JSON object"
     if error.msg == "Extra data":
         return "text_after_json", f"something follows the JSON object at character {error.pos}"
-    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+    rest = text.rstrip()[error.pos :]
+    if _CUT_TOKEN.fullmatch(rest) or error.msg.startswith("Unterminated string"):
         return "truncated_json", "the JSON object ends too early"
     return "malformed_json", f"not JSON at character {error.pos}: {error.msg}"
 
