@@ -1,4 +1,3 @@
-import email.utils
 import json
 import logging
 import os
@@ -7,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -81,29 +80,10 @@ def trickles_body(handler: "Handler") -> None:
     handler.send_response(200)
     handler.send_header("content-type", "application/json")
     handler.end_headers()
-    _trickle(handler, b" ")
-
-
-def trickles_headers(handler: "Handler") -> None:
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
-    _trickle(handler, b"a")
-
-
-def _trickle(handler: "Handler", byte: bytes) -> None:
-    try:
+    with suppress(OSError):
         while not handler.server.stopping.wait(0.05):
-            handler.wfile.write(byte)
+            handler.wfile.write(b" ")
             handler.wfile.flush()
-    except OSError:
-        handler.server.hung_up = True
-
-
-def hangs(handler: "Handler") -> None:
-    handler.server.stopping.wait(20)
-
-
-def resets(handler: "Handler") -> None:
-    handler.connection.close()
 
 
 def speaks_no_http(handler: "Handler") -> None:
@@ -245,9 +225,7 @@ def test_a_missing_usage_counts_as_zero() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        sends("<html><body>gateway</body></html>", content_type="text/html"),
         sends("<html></html>"),
-        sends('{"choices": [', content_type="application/json"),
         sends(""),
         sends("[" * 200_000),
         sends([1, 2]),
@@ -261,7 +239,7 @@ def test_a_missing_usage_counts_as_zero() -> None:
         sends(completion("x" * 4_100_000)),
     ],
     ids=[
-        "html", "html-as-json", "cut-json", "empty", "deep", "array", "error-object", "choices-null",
+        "html-as-json", "empty", "deep", "array", "error-object", "choices-null",
         "choices-empty", "message-null", "content-list", "half-a-surrogate", "choices-number", "enormous",
     ],
 )  # fmt: skip
@@ -273,57 +251,23 @@ def test_an_answer_that_is_no_completion_is_named_as_such(
     assert len(server.requests) == 1
 
 
-# --- transient faults ------------------------------------------------------------------------------
+# --- faults that test_llm_faults.py does not have --------------------------------------------------
 
 
 @PROVIDERS
 @pytest.mark.parametrize(
     "fault",
     [
-        sends({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, 429),
-        sends({"error": {"message": "slow down"}}, 429, retry_after="0.02"),
-        sends("oops", 500, "text/plain"),
-        sends("<html>", 503, "text/html"),
-        resets,
         breaks_off,
         speaks_no_http,
         sends("no gzip at all", content_encoding="gzip"),
     ],
-    ids=["429", "429-retry-after", "500", "503-html", "reset", "cut-body", "no-http", "bad-gzip"],
+    ids=["cut-body", "no-http", "bad-gzip"],
 )
-def test_a_transient_fault_is_retried_inside_the_deadline(
-    make: Callable[..., OpenAIModel], fault: Answer
-) -> None:
+def test_an_answer_that_is_no_whole_http_is_retried(make: Callable[..., OpenAIModel], fault: Answer) -> None:
     with serving(fault, fault, sends(completion("done"))) as server:
         assert make(server).complete(PROMPT, SCHEMA, 5_000).text == "done"
     assert len(server.requests) == 3
-
-
-def test_retries_end_after_the_last_attempt() -> None:
-    with serving(sends("oops", 500)) as server, pytest.raises(ModelUnavailableError, match="HTTP 500"):
-        openai_model(server).complete(PROMPT, SCHEMA, 5_000)
-    assert len(server.requests) == QUICK.max_attempts
-
-
-@PROVIDERS
-@pytest.mark.parametrize(
-    ("status", "code", "says"),
-    [
-        (429, "insufficient_quota", "no credit"),
-        (401, "invalid_api_key", "refused the API key"),
-        (403, None, "refused the API key"),
-        (400, "bad", "HTTP 400"),
-        (404, "model_not_found", "HTTP 404"),
-    ],
-)
-def test_a_fault_that_waiting_does_not_cure_is_not_retried(
-    make: Callable[..., OpenAIModel], status: int, code: str | None, says: str
-) -> None:
-    body = {"error": {"message": f"your key {KEY} is wrong", "code": code, "type": code}}
-    with serving(sends(body, status)) as server, pytest.raises(ModelUnavailableError, match=says) as caught:
-        make(server).complete(PROMPT, SCHEMA, 5_000)
-    assert len(server.requests) == 1
-    assert KEY not in str(caught.value)
 
 
 def test_a_redirect_is_not_followed_with_the_key() -> None:
@@ -333,53 +277,13 @@ def test_a_redirect_is_not_followed_with_the_key() -> None:
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "wait", ["30", email.utils.formatdate(time.time() + 600, usegmt=True)], ids=["seconds", "date"]
-)
-def test_a_wait_beyond_the_deadline_is_not_begun(wait: str) -> None:
-    with serving(sends({"error": {}}, 429, retry_after=wait)) as server:
-        began = time.monotonic()
-        with pytest.raises(ModelUnavailableError, match="HTTP 429"):
-            openai_model(server).complete(PROMPT, SCHEMA, 2_000)
-    assert time.monotonic() - began < 1
-    assert len(server.requests) == 1
-
-
 @pytest.mark.parametrize("wait", ["nan", "inf", "soon", "-5"])
 def test_a_nonsensical_wait_does_not_harm(wait: str) -> None:
     with serving(sends({}, 429, retry_after=wait), sends(completion("done"))) as server:
         assert openai_model(server).complete(PROMPT, SCHEMA, 5_000).text == "done"
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
-    with serving(resets) as server:
-        pass
-    with pytest.raises(ModelUnavailableError, match=rf"127\.0\.0\.1:{server.server_port} cannot be reached"):
-        openai_model(server).complete(PROMPT, SCHEMA, 5_000)
-
-
 # --- the deadline ----------------------------------------------------------------------------------
-
-
-@PROVIDERS
-@pytest.mark.parametrize("fault", [hangs, trickles_body, trickles_headers])
-def test_no_server_outlives_the_deadline(make: Callable[..., OpenAIModel], fault: Answer) -> None:
-    with serving(fault) as server:
-        began = time.monotonic()
-        with pytest.raises(ModelUnavailableError, match="did not"):
-            make(server).complete(PROMPT, SCHEMA, 400)
-        took = time.monotonic() - began
-        assert 0.35 <= took < 1.4
-        assert _threads_gone_within(3)
-
-
-def _threads_gone_within(seconds: float) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if not any(thread.name == "deadline-call" for thread in threading.enumerate()):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_the_call_after_one_that_was_cut_off_works() -> None:

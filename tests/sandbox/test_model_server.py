@@ -65,6 +65,40 @@ def test_azure_is_served_on_its_own_path_with_its_own_key(sandbox: Sandbox) -> N
     assert DISCLOSURE in ask(azure).choices[0].message.content
 
 
+def test_azures_path_by_deployment_wants_an_api_version(sandbox: Sandbox) -> None:
+    url = sandbox.model_url.removesuffix("/v1") + "/openai/deployments/mine/chat/completions"
+    refused = requests.post(url, json={}, headers={"api-key": "none"}, timeout=5)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "404")
+
+
+def test_errors_are_worded_like_openai_does_and_say_when_to_come_back(sandbox: Sandbox) -> None:
+    faults(
+        sandbox,
+        {"kind": "429", "retry_after": 3},
+        {"kind": "insufficient_quota"},
+        {"kind": "error", "status": 403, "code": "denied", "message": "no"},
+    )
+    body = {"messages": [{"role": "user", "content": PROMPT}]}
+    headers = {"authorization": "Bearer none"}
+    answers = [
+        requests.post(f"{sandbox.model_url}/chat/completions", json=body, headers=headers, timeout=5)
+        for _ in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [429, 429, 403]
+    assert [answer.headers.get("retry-after") for answer in answers] == ["3", None, None]
+    codes = [answer.json()["error"]["code"] for answer in answers]
+    assert codes == ["rate_limit_exceeded", "insufficient_quota", "denied"]
+    assert answers[2].json()["error"]["message"] == "no"
+
+
+@pytest.mark.parametrize("status", [42, "500", None])
+def test_a_fault_with_a_status_that_http_does_not_have_is_refused(sandbox: Sandbox, status: Json) -> None:
+    root = sandbox.model_url.removesuffix("/v1")
+    refused = requests.post(f"{root}/sandbox/faults", json=[{"kind": "error", "status": status}], timeout=5)
+    assert refused.status_code == 400
+    assert "status" in refused.json()["error"]
+
+
 def test_a_request_without_a_key_or_messages_is_refused_like_openai_does(sandbox: Sandbox) -> None:
     url = f"{sandbox.model_url}/chat/completions"
     assert requests.post(url, json={"messages": []}, timeout=5).json()["error"]["code"] == "invalid_api_key"

@@ -109,3 +109,27 @@ def test_a_rejected_trigger_hides_in_an_ok_answer_and_spares_other_orders(
 def test_any_answer_can_be_put_into_the_venues_mouth(hasty: Info, control: Control) -> None:
     control("faults", [{"on": "info:clearinghouseState", "kind": "reply", "body": {"marginSummary": 3}}])
     assert hasty.user_state(ME) == {"marginSummary": 3}
+
+
+def test_a_port_that_refuses_has_reset_every_connection_and_listens_again_in_time(
+    hasty: Info, sandbox: Sandbox, control: Control
+) -> None:
+    bystander = requests.Session()
+
+    def is_refused() -> bool:
+        try:
+            return not bystander.get(f"{sandbox.venue_url}/sandbox/state", timeout=2).ok
+        except requests.exceptions.ConnectionError:
+            return True
+
+    assert not is_refused()  # and holds a connection now
+    control("faults", [{"on": "info:allMids", "kind": "refused", "duration_ms": 400}])
+    with pytest.raises(requests.exceptions.ConnectionError):
+        hasty.all_mids()
+    began = time.monotonic()
+    assert is_refused()
+    assert is_refused()
+    while is_refused() and time.monotonic() < began + 5:
+        time.sleep(0.02)
+    assert 0.3 < time.monotonic() - began < 3
+    assert "BTC" in hasty.all_mids()

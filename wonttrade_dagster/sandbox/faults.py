@@ -7,17 +7,16 @@ A fault is a JSON object ``{"on": "exchange:order", "kind": "hang", "times": 1, 
 (``info``), a path and a type (``info:candleSnapshot``, ``exchange:order``, ``ws:bbo``) or ``*``; ``coin`` and
 ``user`` limit it further, and ``after`` lets so many matching requests pass unharmed first. Transport kinds:
 
-``hang`` never answers · ``reset`` closes the connection unread · ``429`` and ``500`` with a JSON ``null``
-· ``502`` an error page, ``html200`` the same page with status 200 · ``trickle`` one byte every
-``interval_ms`` · ``answer_lost`` does what was asked, then closes the connection · ``reply`` answers ``body``
-(any JSON) with ``status``.
+``hang`` never answers · ``reset`` closes the connection unread · ``refused`` resets every connection and
+refuses new ones for ``duration_ms`` · ``429`` and ``500`` with a JSON ``null`` · ``502`` an error page,
+``html200`` the same page with status 200 · ``trickle`` one byte every ``interval_ms``, ``trickle_head`` the
+same before the headers end · ``answer_lost`` does what was asked, then closes the connection · ``reply``
+answers ``body`` (any JSON) with ``status``.
 
 Other kinds are acted out by whoever serves the request: ``order_groups``, ``mishaps``, ``stream``.
 """
 
 import asyncio
-import socket
-import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,14 +26,20 @@ from typing import Any, Protocol
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from wonttrade_dagster.sandbox.outage import reset
+
 TRANSPORT_KINDS = frozenset(
-    {"hang", "reset", "429", "500", "502", "html200", "trickle", "answer_lost", "reply"}
-)
+    {
+        "hang", "reset", "refused", "429", "500", "502", "html200", "trickle", "trickle_head", "answer_lost",
+        "reply",
+    }
+)  # fmt: skip
 TRANSPORT_KEY = "wonttrade.transport"
 """Where :class:`AbortableProtocol` leaves the connection in the scope's extensions."""
 
 HTML_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 DEFAULT_HANG_MS = 3_600_000
+DEFAULT_OUTAGE_MS = 1_000
 DEFAULT_TRICKLE_MS = 250
 DEFAULT_SKEW_MS = 600_000
 """How far ahead a wrong clock is."""
@@ -166,7 +171,10 @@ def _count(row: Mapping[str, Any], name: str, least: int) -> int:
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:
-    """Options that are times or fractions must be finite numbers, so that no request fails on them later."""
+    """Options that are numbers must be finite ones, so that no request fails on them later."""
+    status = options.get("status", 200)
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise ValueError(f"a fault's status must be an HTTP status from 200 to 599, not {status!r}")
     for name, value in options.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
         if name.endswith(("_ms", "fraction")) and not is_number:
@@ -190,11 +198,7 @@ class AbortableProtocol(H11Protocol):
 
 def cut(scope: Mapping[str, Any]) -> None:
     """Reset the request's connection: the client sees ECONNRESET and no answer."""
-    transport = scope["extensions"][TRANSPORT_KEY]
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+    reset(scope["extensions"][TRANSPORT_KEY])
 
 
 async def act_out(fault: Fault, scope: Mapping[str, Any], answer: Response) -> Response:
@@ -204,6 +208,9 @@ async def act_out(fault: Fault, scope: Mapping[str, Any], answer: Response) -> R
             await asyncio.sleep(fault.options.get("duration_ms", DEFAULT_HANG_MS) / 1000)
         case "reset" | "answer_lost":
             cut(scope)
+        case "refused":
+            seconds = fault.options.get("duration_ms", DEFAULT_OUTAGE_MS) / 1000
+            scope["app"].state.listener.refuse_for(seconds)
         case "429" | "500":
             return JSONResponse(None, status_code=int(fault.kind))
         case "502" | "html200":
@@ -211,13 +218,28 @@ async def act_out(fault: Fault, scope: Mapping[str, Any], answer: Response) -> R
         case "reply":
             return JSONResponse(fault.options.get("body"), status_code=int(fault.options.get("status", 200)))
         case "trickle":
-            return _trickle(answer, fault.options.get("interval_ms", DEFAULT_TRICKLE_MS) / 1000)
+            return _trickle(answer, _interval_seconds(fault))
+        case "trickle_head":
+            await _trickle_head(scope, _interval_seconds(fault))
     return answer
 
 
 def needs_answer(fault: Fault) -> bool:
     """Whether the request is carried out before the fault is acted out."""
     return fault.kind in {"trickle", "answer_lost"} or fault.kind not in TRANSPORT_KINDS
+
+
+def _interval_seconds(fault: Fault) -> float:
+    return float(fault.options.get("interval_ms", DEFAULT_TRICKLE_MS)) / 1000
+
+
+async def _trickle_head(scope: Mapping[str, Any], interval_seconds: float) -> None:
+    """One header without end, until the client has had enough."""
+    transport = scope["extensions"][TRANSPORT_KEY]
+    transport.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+    while not transport.is_closing():
+        transport.write(b"a")
+        await asyncio.sleep(interval_seconds)
 
 
 def _trickle(answer: Response, interval_seconds: float) -> StreamingResponse:

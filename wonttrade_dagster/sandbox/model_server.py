@@ -1,11 +1,9 @@
 """A loopback OpenAI-compatible chat server, for the official ``openai`` SDK (OpenAI and Azure paths).
 
-Belongs here: the chat completion's HTTP form and the ways in which it can go wrong on demand.
-Does not belong here: what is answered (``rule_model``).
+Belongs here: the chat completion's HTTP form.
+Does not belong here: what is answered (``rule_model``), what can go wrong on demand (``model_faults``).
 
-Beside the transport faults (``faults``) it plays: ``invalid_json`` (content that is no JSON), ``malformed``
-(a body that is no JSON), ``refusal``, ``length`` (cut content), ``wrong_shape`` (a body without choices),
-``wrong_schema`` (content with other keys), ``reply`` (content given as ``text``).
+Served are OpenAI's path and both of Azure's: by deployment and ``api-version``, and ``/openai/v1/``.
 """
 
 import asyncio
@@ -21,13 +19,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wonttrade_dagster.sandbox.control import faults_endpoint
-from wonttrade_dagster.sandbox.faults import TRANSPORT_KINDS, FaultList, act_out, needs_answer
+from wonttrade_dagster.sandbox.faults import FaultList, act_out, needs_answer
+from wonttrade_dagster.sandbox.model_faults import (
+    ERROR_KINDS,
+    MODEL_KINDS,
+    MODEL_TRANSPORT_KINDS,
+    ApiError,
+    error_response,
+    scripted_content,
+)
 from wonttrade_dagster.sandbox.rule_model import MODEL_NAME, reply_text
 
-CONTENT_KINDS = frozenset(
-    {"invalid_json", "malformed", "refusal", "length", "wrong_shape", "wrong_schema", "reply"}
-)
 CHARACTERS_PER_TOKEN = 4
+AZURE_DEPLOYMENT_PATH = "/openai/deployments/{deployment}/chat/completions"
 REFUSAL = "I can't help with that."
 
 Answerer = Callable[[str], str]
@@ -38,38 +42,46 @@ class ModelServer:
     """State of one model server: how often it was asked, what last, and what is to go wrong."""
 
     def __init__(self, answerer: Answerer = reply_text, latency_ms: int = 0, name: str = MODEL_NAME) -> None:
-        self.faults = FaultList(TRANSPORT_KINDS | CONTENT_KINDS)
+        self.faults = FaultList(MODEL_KINDS)
         self._answerer = answerer
         self._latency_ms = latency_ms
         self._name = name
         self._calls = 0
         self._last_request: Any = None
+        self._last_path = ""
 
     def app(self) -> Starlette:
         """The ASGI application."""
-        azure = "/openai/deployments/{deployment}/chat/completions"
         routes = [
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
             Route("/openai/v1/chat/completions", self._complete, methods=["POST"]),
-            Route(azure, self._complete, methods=["POST"]),
+            Route(AZURE_DEPLOYMENT_PATH, self._complete_deployment, methods=["POST"]),
             Route("/v1/models", self._models),
             Route("/sandbox/faults", faults_endpoint(self.faults), methods=["POST", "DELETE", "GET"]),
             Route("/sandbox/state", self._state),
         ]
         return Starlette(routes=routes)
 
+    async def _complete_deployment(self, request: Request) -> Response:
+        if not request.query_params.get("api-version"):
+            return ApiError(404, "Resource not found", code="404").response()
+        return await self._complete(request)
+
     async def _complete(self, request: Request) -> Response:
         refused = _refuse(request)
         body = await _json_body(request)
         problem = refused or _problem(body)
         if problem is not None or body is None:
-            return problem or _error(400, "We could not parse the JSON body of your request.")
+            return problem or _NO_JSON.response()
         self._calls += 1
         self._last_request = body
+        self._last_path = request.url.path
         number = self._calls
         fault = self.faults.take("chat", "completions")
         await asyncio.sleep(self._latency_ms / 1000)
-        if fault is not None and fault.kind in TRANSPORT_KINDS - {"reply"}:
+        if fault is not None and fault.kind in ERROR_KINDS:
+            return error_response(fault, _request_id(number))
+        if fault is not None and fault.kind in MODEL_TRANSPORT_KINDS:
             answer = self._answer(body, number, "", {}) if needs_answer(fault) else Response()
             return await act_out(fault, request.scope, answer)
         kind, options = (fault.kind, fault.options) if fault is not None else ("", {})
@@ -84,6 +96,7 @@ class ModelServer:
             {
                 "model": self._name,
                 "calls": self._calls,
+                "last_path": self._last_path,
                 "last_request": self._last_request,
                 "faults": self.faults.waiting(),
             }
@@ -94,8 +107,8 @@ class ModelServer:
             return Response('{"id": "chatcmpl-', media_type="application/json")
         if kind == "wrong_shape":
             return JSONResponse({"object": "chat.completion", "model": self._name})
-        asked = _last_user_text(body)
-        content = _content(kind, options) if kind in _SCRIPTED else self._answerer(asked)
+        scripted = scripted_content(kind, options)
+        content = self._answerer(_last_user_text(body)) if scripted is None else scripted
         if kind == "length":
             content = content[: len(content) // 2]
         return JSONResponse(self._completion(body, number, kind, content), headers=_request_id(number))
@@ -124,16 +137,10 @@ class ModelServer:
         }
 
 
-_SCRIPTED = frozenset({"invalid_json", "wrong_schema", "reply", "refusal"})
-
-
-def _content(kind: str, options: Mapping[str, Any]) -> str:
-    texts = {
-        "invalid_json": "I would go long, {because",
-        "wrong_schema": '{"position": "long"}',
-        "refusal": "",
-    }
-    return str(options.get("text", "")) if kind == "reply" else texts[kind]
+_NO_JSON = ApiError(400, "We could not parse the JSON body of your request.")
+_NO_KEY = ApiError(401, "You didn't provide an API key.", code="invalid_api_key")
+_NO_MESSAGES = ApiError(400, "'messages' must be a list of at least one message object.", param="messages")
+_NO_STREAM = ApiError(400, "The loopback model does not stream.", param="stream")
 
 
 def _request_id(number: int) -> dict[str, str]:
@@ -179,7 +186,7 @@ async def _json_body(request: Request) -> dict[str, Any] | None:
 def _refuse(request: Request) -> Response | None:
     if "authorization" in request.headers or "api-key" in request.headers:
         return None
-    return _error(401, "You didn't provide an API key.", code="invalid_api_key")
+    return _NO_KEY.response()
 
 
 def _problem(body: Mapping[str, Any] | None) -> Response | None:
@@ -187,12 +194,7 @@ def _problem(body: Mapping[str, Any] | None) -> Response | None:
         return None
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-        return _error(400, "'messages' must be a list of at least one message object.", param="messages")
+        return _NO_MESSAGES.response()
     if body.get("stream"):
-        return _error(400, "The loopback model does not stream.", param="stream")
+        return _NO_STREAM.response()
     return None
-
-
-def _error(status: int, message: str, param: str | None = None, code: str | None = None) -> JSONResponse:
-    body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return JSONResponse({"error": body}, status_code=status)

@@ -214,6 +214,7 @@ def _server(app: "Starlette") -> "Server":
     import uvicorn  # noqa: PLC0415 (0.2 s)
 
     from wonttrade_dagster.sandbox.faults import AbortableProtocol  # noqa: PLC0415 (imports uvicorn)
+    from wonttrade_dagster.sandbox.outage import Listener  # noqa: PLC0415 (as late as its server)
 
     config = uvicorn.Config(
         app,
@@ -225,7 +226,9 @@ def _server(app: "Starlette") -> "Server":
         timeout_graceful_shutdown=1,
         timeout_keep_alive=30,
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    app.state.listener = Listener(server)
+    return server
 
 
 def _wait_until_started(server: "Server", thread: threading.Thread) -> None:
