@@ -22,6 +22,8 @@ from wonttrade_dagster.core.model import OrderPurpose
 
 ATTEMPTS = 8
 MIN_ORDER_USD = Decimal(10)
+MIN_STOP_USD = Decimal("12.5")
+"""A stop some way below the price is worth less than the position that it closes."""
 ENTRIES = frozenset({OrderPurpose.OPEN, OrderPurpose.INCREASE})
 TRAVEL_MS = 700
 """How much later than the age limit an order may arrive that was sent within it."""
@@ -156,21 +158,22 @@ class Audit:
         if any(line["stored"] == "executions" for line in ending.all("stored")):
             return  # it only had to report: the orders were all sent while there still were faults
         look = self.books.look()
-        alerts = " ".join((ending.last("alerts") or {"alerts": []})["alerts"])
+        alerts = _alerts(ending)
         for problem in (*self._orphans(look), *self._bare(look, alerts)):
             self.accuse(f"after a killed cycle was executed again, {problem}")
 
     def _problems(
         self, cycle: Cycle, end: dict[str, Any], ending: Ending, before: Look, look: Look
     ) -> Iterator[str]:
+        alerts = _alerts(ending)
         yield from self._orphans(look)
         if end["ended"] == "applied":
-            yield from self._protection(look)
+            yield from self._protection(look, alerts)
             yield from self._positions(cycle, look)
             return
         if end["ended"] == "failed" and "Insufficient margin" in end["detail"]:
             self.counts["clean_but_without_margin"] += 1  # the venue's word on a decision that asked for more
-            yield from self._protection(look)
+            yield from self._protection(look, alerts)
             return
         valid = cycle.plan.style == "valid"
         if valid and not any(rule in end["detail"] for rule in RETRYABLE):
@@ -183,13 +186,15 @@ class Audit:
             if mine and order.symbol not in look.held:
                 yield f"our trigger {order.oid} of {order.symbol} stands without a position"
 
-    def _protection(self, look: Look) -> Iterator[str]:
+    def _protection(self, look: Look, alerts: str) -> Iterator[str]:
         for symbol in SYMBOLS:
             if symbol not in look.held:
                 continue
             for is_stop in (True, False):
                 leg = "stop-loss" if is_stop else "take-profit"
-                if not look.is_covered(symbol, is_stop=is_stop):
+                if not look.is_covered(symbol, is_stop=is_stop) and not self._is_remainder(
+                    look, symbol, alerts
+                ):
                     yield f"{look.held[symbol]} {symbol} stands without {leg}: {look.orders}"
                 ours = [o for o in look.legs(symbol, is_stop=is_stop) if is_ours(o.cloid, self.tag)]
                 if len(ours) > 1:
@@ -209,17 +214,27 @@ class Audit:
 
     def _kept_as_it_was(self, ending: Ending, before: Look, look: Look) -> Iterator[str]:
         """A refused decision changes no exposure, and puts protection back where it knows how."""
-        alerts = " ".join((ending.last("alerts") or {"alerts": []})["alerts"])
+        alerts = _alerts(ending)
         for symbol in SYMBOLS:
             held, was = look.held.get(symbol, Decimal(0)), before.held.get(symbol, Decimal(0))
             if held not in (was, 0):
                 yield f"a refused decision moved {symbol} from {was} to {held}"
         yield from self._bare(look, alerts)
 
+    def _is_remainder(self, look: Look, symbol: str, alerts: str) -> bool:
+        """The venue takes no stop of less than 10 USD: then an alert must name the symbol."""
+        is_small = abs(look.held[symbol]) * look.mids[symbol] < MIN_STOP_USD
+        if is_small and symbol in alerts:
+            self.counts["remainders_told"] += 1
+            return True
+        return False
+
     def _bare(self, look: Look, alerts: str) -> Iterator[str]:
         """No stop-loss, though a decision names one. Without one there must be an alert."""
         for symbol in SYMBOLS:
             if symbol not in look.held or look.is_covered(symbol, is_stop=True):
+                continue
+            if self._is_remainder(look, symbol, alerts):
                 continue
             if symbol in alerts and "NAMES NONE" in alerts:
                 self.counts["bare_without_a_decision_and_alerted"] += 1
@@ -346,3 +361,7 @@ class Audit:
             "journal_records": self.journal.records,
             **dict(sorted(self.counts.items())),
         }
+
+
+def _alerts(ending: Ending) -> str:
+    return " ".join((ending.last("alerts") or {"alerts": []})["alerts"])

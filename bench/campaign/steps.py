@@ -142,9 +142,13 @@ class SteppedVenue(Venue):
         """Read."""
         return self._steps.around("find", lambda: self._venue.find(cloid), is_order=True)
 
-    def funding_paid_usd(self, since_ms: int) -> Decimal:
+    def leverages(self, symbols: Sequence[str]) -> Mapping[str, int]:
         """Read."""
-        return self._steps.around("funding", lambda: self._venue.funding_paid_usd(since_ms))
+        return self._steps.around("leverages", lambda: self._venue.leverages(symbols))
+
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
+        """Read."""
+        return self._steps.around("funding", lambda: self._venue.funding_paid_usd(since_ms, until_ms))
 
 
 class SteppedAudit(AuditSink):

@@ -39,7 +39,6 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
-from wonttrade_dagster.core.state import StateLoader
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.settings import Settings
@@ -195,7 +194,7 @@ def composed(settings: Settings, steps: Steps) -> LiveCycle:
     state, engine = live.parts.state, live.parts.decision_engine
     live.parts = replace(
         live.parts,
-        state=StateLoader(state.market_data, SteppedVenue(state.venue, steps), state.max_market_age_ms),
+        state=replace(state, venue=SteppedVenue(state.venue, steps)),
         decision_engine=replace(engine, model=SteppedModel(engine.model, steps)),
         audit=audit,
     )

@@ -156,8 +156,8 @@ def test_funding_is_paid_at_the_full_hour_at_the_open_of_that_hours_bar() -> Non
         (START_MS + HOUR_MS, D("0.51")),
         (START_MS + 2 * HOUR_MS, D("0.515")),
     ]
-    assert made.venue.funding_paid_usd(START_MS) == D("1.025")
-    assert made.venue.funding_paid_usd(START_MS + HOUR_MS + 1) == D("0.515")
+    assert made.venue.funding_paid_usd(START_MS, START_MS + 10 * HOUR_MS) == D("1.025")
+    assert made.venue.funding_paid_usd(START_MS + HOUR_MS + 1, START_MS + 10 * HOUR_MS) == D("0.515")
     assert made.account().account_value_usd == 10_150 - D("1.025")
 
 

@@ -1,6 +1,6 @@
 """A venue in memory for the tests of plan and execution: fills everything at the mark, scripted to fail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -103,7 +103,7 @@ class PaperVenue(Venue):
         self.marks = dict(marks or MARKS)
         self.positions: dict[str, Position] = {}
         self.orders: list[OpenOrder] = []
-        self.leverages: dict[str, int] = {}
+        self.set_leverages: dict[str, int] = {}
         self.known: dict[str, ActionResult] = {}
         self.booked: list[Fill] = []
         self.log: list[tuple[str, str]] = []
@@ -118,7 +118,7 @@ class PaperVenue(Venue):
 
     def hold(self, symbol: str, size: str, leverage: int = 5) -> None:
         self.positions[symbol] = position(symbol, Decimal(size), leverage)
-        self.leverages[symbol] = leverage  # outlives the position, as on the venue
+        self.set_leverages[symbol] = leverage  # outlives the position, as on the venue
 
     def account(self) -> AccountSnapshot:
         self.reads += 1
@@ -181,7 +181,9 @@ class PaperVenue(Venue):
             assert before * (1 if order.is_buy else -1) < 0, "Reduce only order would increase position."
             size = min(size, abs(before))
         after = before + (size if order.is_buy else -size)
-        leverage = self.positions[order.symbol].leverage if before else self.leverages.get(order.symbol, 20)
+        leverage = (
+            self.positions[order.symbol].leverage if before else self.set_leverages.get(order.symbol, 20)
+        )
         self.positions.pop(order.symbol, None)
         if after:
             self.hold(order.symbol, str(after), leverage)
@@ -211,7 +213,7 @@ class PaperVenue(Venue):
         self.log.append(("leverage", change.symbol))
         if "leverage" in self.reject:
             return ActionResult(change, ActionStatus.ERROR, "Invalid leverage value")
-        self.leverages[change.symbol] = change.leverage
+        self.set_leverages[change.symbol] = change.leverage
         if change.symbol in self.positions:
             held = self.positions[change.symbol]
             self.positions[change.symbol] = replace(held, leverage=change.leverage)
@@ -225,5 +227,8 @@ class PaperVenue(Venue):
             raise VenueUnavailableError("no answer")
         return self.known.get(cloid)
 
-    def funding_paid_usd(self, since_ms: int) -> Decimal:
+    def leverages(self, symbols: Sequence[str]) -> Mapping[str, int]:
+        return {symbol: self.set_leverages[symbol] for symbol in symbols if symbol in self.set_leverages}
+
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         return Decimal(0)

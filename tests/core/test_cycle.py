@@ -45,6 +45,7 @@ from wonttrade_dagster.core.state import StateLoader
 
 D = Decimal
 STEP_MS = 300_000
+HOUR_MS = 3_600_000
 DOWN = VenueUnavailableError("the venue did not answer within 10 s")
 LONG_BTC = reply()
 KEPT = reply(prior_plan="kept")
@@ -67,17 +68,22 @@ class BookedVenue(PaperVenue):
         super().__init__(clock, {"BTC": D(100_000), "ETH": D(4_000)})
         self.value = D(30_000)
         self.funding: list[tuple[int, Decimal]] = []
+        self.funding_asked = 0
+        self.behind_ms: int | None = None
 
     def _snapshot(self) -> AccountSnapshot:
-        return replace(super()._snapshot(), account_value_usd=self.value, free_margin_usd=self.value)
+        time_ms = None if self.behind_ms is None else self.clock.now_ms() - self.behind_ms
+        worth = replace(super()._snapshot(), account_value_usd=self.value, free_margin_usd=self.value)
+        return replace(worth, venue_time_ms=time_ms)
 
     def fills(self, since_ms: int) -> tuple[Fill, ...]:
         self._require()
         return tuple(replace(fill, fee_usd=D("1.5")) for fill in super().fills(since_ms))
 
-    def funding_paid_usd(self, since_ms: int) -> Decimal:
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         self._require()
-        return sum((usd for time_ms, usd in self.funding if time_ms >= since_ms), D(0))
+        self.funding_asked += 1
+        return sum((usd for time_ms, usd in self.funding if since_ms <= time_ms < until_ms), D(0))
 
     def _require(self) -> None:
         if not self.is_readable:
@@ -529,19 +535,40 @@ def test_the_opening_equity_survives_a_first_cycle_without_a_market() -> None:
     assert report.performance.opening_equity_usd == D(30_000)
 
 
+def test_funding_is_asked_for_only_where_an_hour_has_passed() -> None:
+    desk = Desk(ScriptedModel(LONG_BTC, KEPT))
+    desk.cycle(0)
+    desk.venue.funding_asked = 0
+    for number in range(1, 13):  # 12:08 to 13:03: the payment of 13:00 falls due once
+        desk.cycle(number)
+    assert desk.venue.funding_asked == 1
+
+
+def test_a_fill_that_the_venue_stamps_before_our_clock_is_booked() -> None:
+    """Our clock is ahead: the window ends at the venue's own time, or the fill would fall between two."""
+    desk = Desk(ScriptedModel(LONG_BTC, KEPT))
+    desk.venue.behind_ms = 300
+    first = desk.cycle(0)
+    late = replace(desk.venue.booked[0], time_ms=desk.clock.now_ms() - 100, tid=99)
+    desk.venue.booked.append(late)  # between the venue's time of the report and ours
+    report = desk.cycle(1)
+    assert sorted(fill.tid for fill in (*first.fills, *report.fills)) == [99, 1000]
+    assert report.performance.fees_usd == D("3.0")
+
+
 @pytest.mark.parametrize("failing", [set[int](), {1}, {1, 2}])
 def test_fees_and_funding_are_booked_once_across_failed_cycles(failing: set[int]) -> None:
     desk = Desk(ScriptedModel(LONG_BTC, KEPT))
     fills = []
-    for number in range(4):
-        desk.venue.is_readable = number not in failing
-        desk.venue.funding.append((CYCLE_MS + number * STEP_MS + 400, D("0.25")))
-        fills += desk.cycle(number).fills
+    for hour in range(4):
+        desk.venue.is_readable = hour not in failing
+        desk.venue.funding.append((CYCLE_MS // HOUR_MS * HOUR_MS + hour * HOUR_MS + 400, D("0.25")))
+        fills += desk.cycle(hour * HOUR_MS // STEP_MS).fills
     report = desk.ledger.report
     assert [fill.size_base for fill in fills] == [D("0.5")]
     assert report.performance.fees_usd == D("1.5")
-    # the first cycle books from its own minute on; its funding stamp lies 400 ms after that
-    assert report.performance.funding_usd == D("1.00")
+    # the first cycle, at 12:03, books from its own minute on: the payment of 12:00 is before its time
+    assert report.performance.funding_usd == D("0.75")
 
 
 def test_an_action_that_the_venue_refuses_makes_the_cycle_failed_and_names_it() -> None:

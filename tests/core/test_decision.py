@@ -28,10 +28,11 @@ from trader_samples import (
     target,
 )
 
+from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.codec import decode, encode
-from wonttrade_dagster.core.decision import JudgementInputs, allowed_leverage, judge
+from wonttrade_dagster.core.decision import JudgementInputs, judge
 from wonttrade_dagster.core.llm_engine import FINISH_REFUSALS
-from wonttrade_dagster.core.model import Decision, DecisionRecord, PriorPlan, Refusal
+from wonttrade_dagster.core.model import AccountSnapshot, Decision, DecisionRecord, PriorPlan, Refusal
 from wonttrade_dagster.core.precision import is_valid_price
 
 GOOD = reply()
@@ -118,26 +119,72 @@ def test_a_holding_that_became_worth_less_than_the_minimum_may_be_kept() -> None
 
 
 def test_keeping_positions_needs_no_free_margin() -> None:
-    broke = replace(long_and_short(), free_margin_usd=D(0), margin_used_usd=D(0))
+    broke = replace(long_and_short(), account_value_usd=D(1), free_margin_usd=D(0))
     same = reply(reply_target(), reply_target("ETH", -2, 4_300, 3_500))
     assert rules_of(same, judgement(broke)) == []
     more = reply(reply_target(size=0.51), reply_target("ETH", -2, 4_300, 3_500))
     assert rules_of(more, judgement(broke)) == ["buying_power"]
 
 
+def worth(value: str, *, leverage: int | None = None) -> AccountSnapshot:
+    told = () if leverage is None else (("BTC", leverage),)
+    return replace(account(value=value), leverages=told)
+
+
 @pytest.mark.parametrize(
-    ("free", "used", "expected"),
+    ("value", "leverage", "expected"),
     [
-        ("5000", "0", []),
-        ("2500", "2500", []),
-        ("4999.99", "0", ["buying_power"]),
-        ("0", "0", ["buying_power"]),
+        ("5000", None, []),  # 0.5 BTC are worth 50,000 USD, the limit of leverage is 10
+        ("4999.99", None, ["buying_power"]),
+        ("5000", 10, []),
+        ("5000", 5, ["buying_power"]),  # what the venue will really ask for: 10,000 USD
+        ("10000", 5, []),
+        ("2500", 20, []),  # no margin is given: leverage stays as it is, and 2,500 USD carry it
+        ("2499.99", 20, ["buying_power"]),
+        ("0", None, ["buying_power"]),
     ],
 )
-def test_buying_power_is_free_and_used_margin_at_the_allowed_leverage(
-    free: str, used: str, expected: list[str]
+def test_buying_power_is_the_account_value_at_the_leverage_in_force(
+    value: str, leverage: int | None, expected: list[str]
 ) -> None:
-    assert rules_of(GOOD, judgement(account(free=free, used=used))) == expected
+    assert rules_of(GOOD, judgement(worth(value, leverage=leverage))) == expected
+
+
+def test_buying_power_pays_the_entry_before_it_carries_it() -> None:
+    inputs = replace(judgement(worth("5029.99")), entry_cost_bps=D(6))
+    assert rules_of(GOOD, inputs) == ["buying_power"]
+    assert rules_of(GOOD, replace(inputs, account=worth("5030"))) == []
+
+
+def test_buying_power_leaves_other_positions_their_margin() -> None:
+    other = replace(position("SOL", size="10"), margin_used_usd=D(100))
+    inputs = judgement(replace(worth("5000"), positions=(other,)))
+    assert rules_of(GOOD, inputs) == ["buying_power"]
+    assert rules_of(GOOD, replace(inputs, account=replace(inputs.account, account_value_usd=D(5100)))) == []
+
+
+def test_an_isolated_position_keeps_its_margin_and_pays_for_what_is_added() -> None:
+    held = replace(
+        position(size="0.4", liquidation=None), is_cross=False, margin_used_usd=D(9_000), leverage=10
+    )
+    assert rules_of(GOOD, judgement(replace(worth("10000"), positions=(held,)))) == []
+    assert rules_of(GOOD, judgement(replace(worth("9999"), positions=(held,)))) == ["buying_power"]
+
+
+def test_a_leverage_above_the_tier_of_the_target_must_be_named() -> None:
+    assert rules_of(GOOD, judgement(worth("30000", leverage=100))) == ["leverage_limit"]
+    named = reply(reply_target(margin=10_000), ETH_FLAT)
+    assert rules_of(named, judgement(worth("30000", leverage=100))) == []
+
+
+@pytest.mark.parametrize(("stop", "expected"), [(30, []), (20, ["protection_below_minimum"])])
+def test_protection_that_the_venue_would_refuse_as_too_small_refuses_the_decision(
+    stop: float, expected: list[str]
+) -> None:
+    small = reply(reply_target(size=0.5, stop=stop), ETH_FLAT)
+    assert rules_of(small) == expected  # 0.5 x 20 USD, less the slippage of the stop's own order
+    held = judgement(account(position(size="0.5", liquidation=None)))
+    assert rules_of(small, held) == []
 
 
 # --- replies that are not strict JSON --------------------------------------------------------------
@@ -492,8 +539,8 @@ def test_whatever_is_taken_obeys_every_rule(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.floats(0.0002, 0.59), st.floats(1, 99_000), st.floats(101_000, 900_000),
-    st.floats(-2, 2), st.floats(100, 3_900), st.floats(4_100, 40_000),
+    st.floats(0.0002, 0.59), st.floats(75_000, 99_000), st.floats(101_000, 900_000),
+    st.floats(-2, 2), st.floats(2_500, 3_900), st.floats(4_100, 40_000),
 )  # fmt: skip
 def test_a_sane_reply_is_taken_and_lies_on_the_grid(
     size: float, low: float, high: float, eth: float, eth_low: float, eth_high: float

@@ -242,11 +242,32 @@ def test_a_remainder_below_the_minimum_value_goes_with_the_close() -> None:
     assert story(made)[0] == "close sell 0.1"
 
 
-def test_a_holding_worth_less_than_the_minimum_is_kept_where_the_target_keeps_it() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "skipped"),
+    [
+        (decision(target("BTC", "0.0001", "76000", "90000")), []),
+        (decision(), [("BTC", Decimal("-0.0001"), "below_minimum_value")]),
+        (Refusal("any", "why"), []),
+    ],
+)
+def test_a_holding_worth_less_than_the_minimum_takes_no_order_and_is_told(
+    outcome: Decision | Refusal, skipped: list[tuple[str, Decimal, str]]
+) -> None:
     venue = PaperVenue()
     venue.hold("BTC", "0.0001")
-    made = plan(venue, decision(target("BTC", "0.0001", "76000", "90000")))
-    assert story(made) == ["stop_loss sell 0.0001", "take_profit sell 0.0001"]
+    made = plan(venue, outcome)
+    assert made.actions == ()
+    assert [(s.symbol, s.delta_base, s.reason) for s in made.skipped] == skipped
+    assert made.alerts[0].startswith("A REMAINDER OF 0.0001 BTC IS WORTH LESS THAN 10 USD")
+
+
+@pytest.mark.parametrize(("goal", "stop", "take"), [("0.1", "76000", "90000"), ("-0.1", "90000", "70000")])
+def test_a_remainder_is_taken_along_by_the_next_order(goal: str, stop: str, take: str) -> None:
+    venue = PaperVenue()
+    venue.hold("BTC", "0.0001")
+    made = plan(venue, decision(target("BTC", goal, stop, take)))
+    delta = abs(Decimal(goal) - Decimal("0.0001"))
+    assert [a.size_base for a in made.actions if isinstance(a, PlaceOrder)] == [delta, *[Decimal("0.1")] * 2]
 
 
 def test_a_margin_sets_the_leverage_before_the_entry_rounded_up() -> None:

@@ -127,7 +127,7 @@ def _check_against_history(state: ExchangeState, history: History) -> None:
     assert sum((e.signed_base for e in executions), D(0)) == state.size_base("BTC")
     assert sum((e.fee_usd for e in executions), D(0)) == state.fees_usd
     assert sum((e.closed_pnl_usd for e in executions), D(0)) == state.realized_pnl_usd
-    assert history.funding_paid_usd(0) == state.funding_usd
+    assert history.funding_paid_usd(0, 2**63) == state.funding_usd
     for oid, order in state.orders.items():
         filled = sum((e.size_base for e in history.fills_of(oid)), D(0))
         assert filled + order.open_base <= order.request.size_base

@@ -19,7 +19,7 @@ from edge_cases.parts import (
     target,
 )
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue
-from wonttrade_dagster.core.model import ActionStatus, Leg
+from wonttrade_dagster.core.model import Leg
 
 
 def test_05_the_venue_refuses_what_is_worth_less_than_10_usd_and_meta_does_not_say_so(
@@ -45,17 +45,33 @@ def test_05_a_difference_below_the_minimum_is_skipped_with_a_reason() -> None:
     assert [(s.delta_base, s.reason) for s in made.skipped] == [(D("0.0001"), "below_minimum_value")]
 
 
-def test_05_a_close_that_the_venue_refuses_is_tried_once_a_cycle_and_keeps_its_stop(
+def test_05_a_remainder_that_takes_no_close_is_told_and_never_looped_on(
     info: Info, control: Control, venue: HyperliquidVenue
 ) -> None:
-    """A bot looped for ever on rejected closes; here one order a cycle, the refusal told, the stop stays."""
+    """A bot looped for ever on rejected closes; here no order goes out, an alert says so, the stop stays."""
     cycle(venue, decision(target("BTC", "-0.0002", 88_000, 30_000)))
     control("price", {"coin": "BTC", "mid": 40_000, "hold_ms": 600_000})
     before = info.user_rate_limit(ME)["nRequestsUsed"]
-    report = cycle(venue, decision())
-    refused = report.results[0]
-    assert (refused.status, "minimum value of $10" in refused.message) == (ActionStatus.ERROR, True)
-    assert info.user_rate_limit(ME)["nRequestsUsed"] == before + 1
+    for outcome in (decision(), BROKEN, decision()):
+        made = plan(venue.account(), outcome)
+        assert made.actions == ()
+        assert "A REMAINDER OF 0.0002 BTC" in made.alerts[0]
+        report = cycle(venue, outcome)
+        assert report.account is not None
+        assert Leg.STOP_LOSS in {order.leg for order in report.account.protection("BTC")}
+    assert info.user_rate_limit(ME)["nRequestsUsed"] == before
+
+
+def test_05_a_remainder_of_the_other_side_does_not_block_a_flip(
+    control: Control, venue: HyperliquidVenue
+) -> None:
+    """Its close would be refused in every cycle, and the opening behind it would never be sent."""
+    cycle(venue, decision(target("BTC", "-0.0002", 88_000, 30_000)))
+    control("price", {"coin": "BTC", "mid": 40_000, "hold_ms": 600_000})
+    report = cycle(venue, decision(target("BTC", "0.01", 36_000, 48_000)))
     assert report.account is not None
-    assert Leg.STOP_LOSS in {order.leg for order in report.account.protection("BTC")}
-    assert cycle(venue, BROKEN).results == (), "and a cycle without a decision leaves it alone"
+    assert report.account.size_base("BTC") == D("0.01")
+    assert {(o.leg, o.size_base) for o in report.account.protection("BTC")} == {
+        (Leg.STOP_LOSS, D("0.01")),
+        (Leg.TAKE_PROFIT, D("0.01")),
+    }

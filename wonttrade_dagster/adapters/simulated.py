@@ -5,7 +5,7 @@ Does not belong here: any rule of the exchange (``core.simulation``), the order 
 backtest runs the live one), reading history.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -132,9 +132,13 @@ class SimulatedVenue(Venue):
             answered_at_ms=update.time_ms,
         )
 
-    def funding_paid_usd(self, since_ms: int) -> Decimal:
-        """Funding paid (+) or received (−) since then."""
-        return self.history.funding_paid_usd(since_ms)
+    def leverages(self, symbols: Sequence[str]) -> Mapping[str, int]:
+        """What the exchange has set for each symbol."""
+        return {symbol: self.state.setting(symbol, self.rules).leverage for symbol in symbols}
+
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
+        """Funding paid (+) or received (−) in ``[since_ms, until_ms)``."""
+        return self.history.funding_paid_usd(since_ms, until_ms)
 
     def _answer(self, order: PlaceOrder, outcome: OrderOutcome) -> ActionResult:
         if outcome.error is not None:

@@ -12,7 +12,7 @@ from wonttrade_dagster.core.precision import wire
 
 def protection_alerts(account: AccountSnapshot) -> tuple[str, ...]:
     """One sentence per position that is not fully covered by stop-losses standing on the venue."""
-    sentences = (_alert(position, account) for position in account.positions)
+    sentences = (stop_alert(position, account) for position in account.positions)
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -25,7 +25,8 @@ def stop_coverage_base(position: Position, orders: tuple[OpenOrder, ...]) -> Dec
     return min(sum((stop.size_base for stop in stops), Decimal(0)), size)
 
 
-def _alert(position: Position, account: AccountSnapshot) -> str | None:
+def stop_alert(position: Position, account: AccountSnapshot) -> str | None:
+    """The sentence for one position, None where stop-losses cover it."""
     covered = stop_coverage_base(position, account.protection(position.symbol))
     size, side = abs(position.size_base), "LONG" if position.size_base > 0 else "SHORT"
     if covered >= size:

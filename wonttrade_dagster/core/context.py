@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from wonttrade_dagster.core.alerts import protection_alerts
-from wonttrade_dagster.core.decision import allowed_leverage
+from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,

@@ -222,14 +222,18 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
         performance = _performance(run, account, last)
     except StorageError:  # it refused the decision already; totals that cannot be read are not begun anew
         return build_report(run.cycle_ms, stages, account, None, None, None, now_ms)
-    activity = _activity(run, last, now_ms)
+    activity = _activity(run, account, last)
     return build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
 
 
-def _activity(run: CycleRun, last: CycleReport | None, now_ms: int) -> Activity | None:
+def _activity(run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None) -> Activity | None:
+    """Booked up to the venue's own time of the account: a fill stamped before it is in the list by now."""
+    if account is None:
+        return None
     since_ms = last.activity_until_ms if last and last.activity_until_ms else run.cycle_ms
+    until_ms = account.venue_time_ms or run.parts.clock.now_ms() + 1
     try:
-        return run.parts.state.activity(since_ms, now_ms + 1)
+        return run.parts.state.activity(since_ms, max(since_ms, until_ms))
     except VenueError:
         return None  # booked by the next report: its window starts where the last one ended
 

@@ -9,8 +9,15 @@ Rules in ``docs/prompt.md``.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
+from wonttrade_dagster.core.buying_power import (
+    Want,
+    allowed_leverage,
+    asked_leverage,
+    margin_needed_usd,
+    tier_leverage,
+)
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     AssetSpec,
@@ -24,7 +31,14 @@ from wonttrade_dagster.core.model import (
     TargetPosition,
     Violation,
 )
-from wonttrade_dagster.core.precision import PriceRounding, floor_size, is_below_minimum, round_price, wire
+from wonttrade_dagster.core.precision import (
+    PriceRounding,
+    floor_size,
+    is_below_minimum,
+    round_price,
+    trigger_limit_px,
+    wire,
+)
 from wonttrade_dagster.core.reply import Reply, TargetReply, parse_reply
 
 _ZERO = Decimal(0)
@@ -39,6 +53,8 @@ class JudgementInputs:
     account: AccountSnapshot
     prior: PriorDecision
     limits: RiskLimits
+    entry_cost_bps: Decimal = _ZERO
+    """Slippage and fee that the account must be able to pay beside the margin of an entry."""
 
 
 def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
@@ -60,7 +76,7 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
     for name, entry in by_symbol.items():
         violations.extend(_judge_target(entry, gridded[name], inputs))
     violations.extend(_judge_prior_plan(reply, gridded, inputs))
-    violations.extend(_judge_portfolio(gridded, inputs))
+    violations.extend(_judge_portfolio(by_symbol, gridded, inputs))
     if violations:
         return refusal_of(violations)
     return _decision(reply, gridded, inputs.market)
@@ -72,12 +88,6 @@ def refusal_of(violations: Iterable[Violation]) -> Refusal:
     sentences = "; ".join(f"{v.rule} at {v.path}: {v.detail}" for v in found)
     detail = f"{len(found)} violation{'s' if len(found) > 1 else ''}: {sentences}"
     return Refusal("violations", _shortened(detail, _MAX_DETAIL_CHARS), found)
-
-
-def allowed_leverage(asset: AssetSpec, notional_usd: Decimal, limits: RiskLimits) -> int:
-    """The highest leverage for a position of that value: the venue's margin tier or the configured limit."""
-    tiers = [t.max_leverage for t in asset.margin_tiers if t.lower_bound_usd <= notional_usd]
-    return min(limits.max_leverage, asset.max_leverage, *tiers[-1:])
 
 
 # --- one target ------------------------------------------------------------------------------------
@@ -105,9 +115,8 @@ class _Gridded:
     def notional_usd(self) -> Decimal:
         return abs(self.size) * self.market.reference_px
 
-    @property
-    def increases_exposure(self) -> bool:
-        return abs(self.size) > abs(self.held) or self.size * self.held < 0
+    def want(self, margin_usd: Decimal | None) -> Want:
+        return Want(self.market.asset, self.size, self.held, self.market.reference_px, margin_usd)
 
 
 def _by_symbol(
@@ -165,7 +174,7 @@ def _judge_target(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> 
         return
     yield from _judge_size(entry, gridded)
     yield from _judge_protection(entry, gridded, inputs)
-    yield from _judge_limits(entry, gridded, inputs.limits)
+    yield from _judge_limits(entry, gridded, inputs)
 
 
 def _judge_flat(entry: _Entry) -> Iterator[Violation]:
@@ -187,7 +196,7 @@ def _judge_size(entry: _Entry, gridded: _Gridded) -> Iterator[Violation]:
     elif gridded.size != gridded.held and is_below_minimum(gridded.size, gridded.market.reference_px):
         detail = f"{wire(gridded.size)} {asset.symbol} is worth less than the venue's minimum of 10 USD"
         yield Violation("below_minimum_value", path, detail)
-    if asset.is_delisted and gridded.increases_exposure:
+    if asset.is_delisted and gridded.want(None).increases_exposure:
         yield Violation("symbol_delisted", path, f"{asset.symbol} is delisted: it can only be reduced")
 
 
@@ -203,7 +212,22 @@ def _judge_protection(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs)
             yield Violation("price_not_positive", path, f"{name} must be above 0 on the venue's price grid")
         elif (px - gridded.market.reference_px) * toward * gridded.side <= 0:
             yield Violation(f"{name}_wrong_side", path, _wrong_side(name, px, gridded))
+        elif _is_too_small_to_rest(px, gridded):
+            detail = (
+                f"{name} {wire(px)} of {wire(abs(gridded.size))} {entry.target.symbol} would be an order "
+            )
+            detail += "worth less than the venue's minimum of 10 USD"
+            yield Violation("protection_below_minimum", path, detail)
     yield from _judge_liquidation(entry, gridded, inputs.account)
+
+
+def _is_too_small_to_rest(trigger_px: Decimal, gridded: _Gridded) -> bool:
+    """Valued at the limit price of its order, the lower of the two readings of the venue's rule."""
+    if gridded.size == gridded.held or is_below_minimum(gridded.size, gridded.market.reference_px):
+        return False  # what stands already needs no new order; a size below the minimum says so itself
+    decimals = gridded.market.asset.size_decimals
+    limit_px = trigger_limit_px(trigger_px, decimals, is_buy=gridded.side < 0)
+    return is_below_minimum(gridded.size, min(limit_px, trigger_px))
 
 
 def _wrong_side(name: str, px: Decimal, gridded: _Gridded) -> str:
@@ -225,44 +249,50 @@ def _judge_liquidation(entry: _Entry, gridded: _Gridded, account: AccountSnapsho
 # --- limits ----------------------------------------------------------------------------------------
 
 
-def _judge_limits(entry: _Entry, gridded: _Gridded, limits: RiskLimits) -> Iterator[Violation]:
-    notional, symbol = gridded.notional_usd, entry.target.symbol
+def _judge_limits(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> Iterator[Violation]:
+    limits, notional, symbol = inputs.limits, gridded.notional_usd, entry.target.symbol
     if notional > limits.max_position_usd:
         detail = f"{symbol} would be worth {_usd(notional)}, the limit is {_usd(limits.max_position_usd)}"
         yield Violation("position_limit", f"{entry.path}.target_size", detail)
     margin, path = entry.target.margin, f"{entry.path}.margin"
     if margin is None:
+        yield from _judge_standing_leverage(path, gridded, inputs.account)
         return
     if margin <= 0:
         yield Violation("margin_not_positive", path, "margin must be above 0, or null")
         return
-    leverage = _leverage(notional, margin)
+    leverage = asked_leverage(notional, margin)
     allowed = allowed_leverage(gridded.market.asset, notional, limits)
     if leverage > allowed:
         detail = f"{symbol}: {_usd(notional)} on {_usd(margin)} is leverage {leverage}, allowed is {allowed}"
         yield Violation("leverage_limit", path, detail)
 
 
-def _leverage(notional_usd: Decimal, margin_usd: Decimal) -> int:
-    return max(int((notional_usd / margin_usd).to_integral_value(ROUND_CEILING)), 1)
+def _judge_standing_leverage(path: str, gridded: _Gridded, account: AccountSnapshot) -> Iterator[Violation]:
+    """Without a margin the leverage stays as it is, and the venue's tier binds it all the same."""
+    asset, notional = gridded.market.asset, gridded.notional_usd
+    leverage, allowed = account.leverage(asset.symbol), tier_leverage(asset, notional)
+    if gridded.want(None).increases_exposure and leverage is not None and leverage > allowed:
+        detail = f"{asset.symbol} stands at {leverage}x and {_usd(notional)} allows {allowed}x: give a margin"
+        yield Violation("leverage_limit", path, detail)
 
 
-def _judge_portfolio(gridded: Mapping[str, _Gridded], inputs: JudgementInputs) -> Iterator[Violation]:
-    limits = inputs.limits
+def _judge_portfolio(
+    entries: Mapping[str, _Entry], gridded: Mapping[str, _Gridded], inputs: JudgementInputs
+) -> Iterator[Violation]:
+    limits, account = inputs.limits, inputs.account
     gross = sum((g.notional_usd for g in gridded.values()), _ZERO)
     if gross > limits.max_gross_exposure_usd:
         detail = f"targets add up to {_usd(gross)}, the limit is {_usd(limits.max_gross_exposure_usd)}"
         yield Violation("gross_exposure_limit", "targets", detail)
+    wants = [gridded[name].want(entry.target.margin) for name, entry in entries.items()]
     # Keeping or reducing needs no new margin, however little there is left.
-    if not any(g.increases_exposure for g in gridded.values()):
+    if not any(want.increases_exposure for want in wants):
         return
-    needed = sum(
-        (g.notional_usd / allowed_leverage(g.market.asset, g.notional_usd, limits) for g in gridded.values()),
-        _ZERO,
-    )
-    available = inputs.account.free_margin_usd + inputs.account.margin_used_usd
-    if needed > available:
-        detail = f"targets need {_usd(needed)} of margin at the allowed leverage, there is {_usd(available)}"
+    needed = margin_needed_usd(wants, account, limits, inputs.entry_cost_bps)
+    if needed > account.account_value_usd:
+        detail = f"targets need {_usd(needed)} of margin and entry costs at the leverage in force, "
+        detail += f"the account is worth {_usd(account.account_value_usd)}"
         yield Violation("buying_power", "targets", detail)
 
 

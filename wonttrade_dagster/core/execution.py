@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from wonttrade_dagster.core.alerts import stop_alert
 from wonttrade_dagster.core.errors import StorageError, VenueError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
@@ -113,6 +114,8 @@ class _Run:
             self.alerts.append(
                 "THE ACCOUNT COULD NOT BE READ BACK: WHAT IS SHOWN OF IT IS OLDER THAN THE ORDERS"
             )
+        if is_fresh:
+            self._tell_what_is_bare()
         return ExecutionReport(
             cycle_ms=self.plan.cycle_ms,
             results=tuple(self.results),
@@ -356,6 +359,21 @@ class _Run:
             held = wire(abs(self.read_back.size_base(symbol)))
             seen = f"{held} {symbol} STANDS" if held != "0" else f"WHAT WAS FILLED OF {symbol} MAY STAND"
             self.alerts.append(f"{seen} WITHOUT A CONFIRMED STOP-LOSS")
+
+    def _tell_what_is_bare(self) -> None:
+        """Whatever the reason, a tracked position never ends a cycle without its stop and without a word.
+
+        The commonest is a remainder below the venue's minimum, which takes neither a close nor a stop.
+        """
+        account = self.read_back.account
+        if account is None:
+            return
+        told = " ".join((*self.plan.alerts, *self.alerts))
+        for position in account.positions:
+            alert = stop_alert(position, account)
+            is_tracked = account.mark_px(position.symbol) is not None
+            if alert and is_tracked and position.symbol not in told:
+                self.alerts.append(alert)
 
     def _fills(self, since_ms: int) -> tuple[Fill, ...]:
         """Fills of this plan's orders; when they cannot be read an alert says so."""

@@ -6,6 +6,7 @@ Does not belong here: the HTTP call (``adapters.llm``), the judgement itself (``
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +47,7 @@ class LLMDecisionEngine:
         limits: what a decision must stay within.
         clock: for ``decided_at_ms``.
         deadline_ms: how long one call may take, retries included (a duration).
+        entry_cost_bps: slippage and fee that an entry may cost.
     """
 
     model: LanguageModel
@@ -53,6 +55,7 @@ class LLMDecisionEngine:
     limits: RiskLimits
     clock: Clock
     deadline_ms: int
+    entry_cost_bps: Decimal = Decimal(0)
 
     def decide(
         self,
@@ -74,7 +77,7 @@ class LLMDecisionEngine:
             reason = "model_answer" if isinstance(error, ModelAnswerError) else "model_unavailable"
             refusal = Refusal(reason, str(error))
             return DecisionRecord(cycle_ms, refusal, prompt, None, self.clock.now_ms())
-        inputs = JudgementInputs(market, account, prior, self.limits)
+        inputs = JudgementInputs(market, account, prior, self.limits, self.entry_cost_bps)
         return DecisionRecord(cycle_ms, judge_reply(reply, inputs), prompt, reply, self.clock.now_ms())
 
 

@@ -92,8 +92,16 @@ class Venue(ABC):
         """
 
     @abstractmethod
-    def funding_paid_usd(self, since_ms: int) -> Decimal:
-        """Funding paid (+) or received (−) since then. Raises ``VenueError``."""
+    def leverages(self, symbols: Sequence[str]) -> Mapping[str, int]:
+        """The leverage that an order in each of these symbols would get, where the venue tells it.
+
+        For symbols without a position, whose leverage no account answer shows. Never raises ``VenueError``:
+        a symbol that could not be asked about is left out.
+        """
+
+    @abstractmethod
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
+        """Funding paid (+) or received (−) in ``[since_ms, until_ms)``. Raises ``VenueError``."""
 
 
 class LanguageModel(ABC):

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from wonttrade_dagster.core.decision import allowed_leverage
+from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.model import RiskLimits, SymbolIndicators, SymbolMarket
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
 from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, percent, series, usd

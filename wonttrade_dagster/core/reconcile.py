@@ -10,9 +10,11 @@ plan leads to gives an empty one. Foreign orders, those without this account's t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
+from wonttrade_dagster.core.buying_power import asked_leverage
 from wonttrade_dagster.core.client_order_id import is_ours
+from wonttrade_dagster.core.freshness import LEG_NAMES, still_holds
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     Action,
@@ -36,7 +38,6 @@ from wonttrade_dagster.core.precision import floor_size, is_below_minimum, wire
 from wonttrade_dagster.core.protection import covers, covers_exactly, is_crossed, protection_px, protects
 
 _BPS = Decimal(10_000)
-_LEG_NAMES: Mapping[Leg, str] = {Leg.STOP_LOSS: "STOP-LOSS", Leg.TAKE_PROFIT: "TAKE-PROFIT"}
 
 
 @dataclass(slots=True)
@@ -73,6 +74,12 @@ class _Scene:
     @property
     def ours(self) -> tuple[OpenOrder, ...]:
         return tuple(order for order in self.triggers if is_ours(order.cloid, self.tag))
+
+    @property
+    def is_remainder(self) -> bool:
+        """Worth less than the venue's minimum: what is left of a partly filled order, for instance."""
+        reference = self.reference_px
+        return self.held != 0 and reference is not None and is_below_minimum(self.held, reference)
 
     def side(self) -> str:
         return "LONG" if self.held > 0 else "SHORT"
@@ -124,7 +131,7 @@ class PositionReconciler:
             A plan whose ``refusal`` is set when the decision is not applied: refused before, older than
             ``max_decision_age_ms``, or overtaken by a price that crossed a target's stop or take-profit.
         """
-        applied = self._judge(outcome, reference_px, now_ms - cycle_ms)
+        applied = still_holds(outcome, self._symbols, reference_px, now_ms - cycle_ms, self._rules)
         draft = _Draft()
         self._sweep_untracked(account, draft)
         for symbol in self._symbols:
@@ -141,40 +148,6 @@ class PositionReconciler:
             alerts=tuple(draft.alerts),
             account=account,
         )
-
-    # --- whether the decision still holds ----------------------------------------------------------
-
-    def _judge(
-        self, outcome: Decision | Refusal, reference_px: Mapping[str, Decimal], age_ms: int
-    ) -> Decision | Refusal:
-        if isinstance(outcome, Refusal):
-            return outcome
-        if age_ms > self._rules.max_decision_age_ms:
-            limit = self._rules.max_decision_age_ms
-            return Refusal(
-                "stale_decision", f"the decision is {age_ms} ms old, at most {limit} ms are allowed"
-            )
-        for symbol in self._symbols:
-            refusal = self._overtaken(outcome.target(symbol), reference_px.get(symbol))
-            if refusal is not None:
-                return refusal
-        return outcome
-
-    def _overtaken(self, target: TargetPosition, reference_px: Decimal | None) -> Refusal | None:
-        if reference_px is None:
-            return Refusal("no_reference_price", f"{target.symbol} has no price to plan its orders around")
-        if target.target_size == 0:
-            return None
-        is_long = target.target_size > 0
-        for leg, reason in (
-            (Leg.STOP_LOSS, "price_moved_past_stop"),
-            (Leg.TAKE_PROFIT, "price_moved_past_take_profit"),
-        ):
-            px = protection_px(target, leg)
-            if px is not None and is_crossed(leg, px, reference_px, is_long=is_long):
-                name = _LEG_NAMES[leg].lower()
-                return Refusal(reason, f"{target.symbol} is at {reference_px}, past its {name} at {px}")
-        return None
 
     # --- reading the account -----------------------------------------------------------------------
 
@@ -203,7 +176,9 @@ class PositionReconciler:
         self, scene: _Scene, target: TargetPosition, prior: TargetPosition | None, draft: _Draft
     ) -> None:
         goal = floor_size(target.target_size, scene.desk.asset.size_decimals)
-        if scene.held == 0 or scene.held * goal < 0:
+        if scene.is_remainder and (goal == scene.held or is_below_minimum(goal, _known(scene))):
+            self._leave(scene, goal - scene.held, draft)
+        elif scene.held == 0 or scene.held * goal < 0:
             self._enter_from_flat(scene, target, goal, draft)
         elif goal == 0 or (goal != scene.held and is_below_minimum(goal, _known(scene))):
             self._close(scene, _close_reason(goal), draft)
@@ -211,9 +186,12 @@ class PositionReconciler:
             self._resize(scene, target, prior, goal, draft)
 
     def _enter_from_flat(self, scene: _Scene, target: TargetPosition, goal: Decimal, draft: _Draft) -> None:
-        """Opens, and flips: close, then open once the executor has seen the account flat."""
-        if scene.held == 0:
-            draft.orphans.extend(_cancel(order, "orphan: no position") for order in scene.ours)
+        """Opens, and flips: close, then open once the executor has seen the account flat.
+
+        A remainder of the other side, which takes no close of its own, is crossed by the opening order.
+        """
+        if scene.held == 0 or scene.is_remainder:
+            draft.orphans.extend(_cancel(order, "orphan: no position to close") for order in scene.ours)
         else:
             self._close(scene, "flip: the other side is closed first", draft)
         if goal == 0:
@@ -222,7 +200,8 @@ class PositionReconciler:
             draft.skipped.append(SkippedDelta(scene.symbol, goal, "below_minimum_value"))
             return
         draft.growth.extend(self._leverage(scene, target))
-        entry = scene.desk.marketable(OrderPurpose.OPEN, goal, _known(scene), f"open {_signed(goal)}")
+        size = goal - scene.held if scene.is_remainder else goal
+        entry = scene.desk.marketable(OrderPurpose.OPEN, size, _known(scene), f"open {_signed(goal)}")
         draft.growth.append(entry)
         self._protect(scene, target, goal, (), draft.growth)
 
@@ -251,6 +230,15 @@ class PositionReconciler:
         protection = draft.growth if grows else draft.protection
         self._protect(scene, target, goal, self._usable(scene, draft), protection)
 
+    def _leave(self, scene: _Scene, delta_base: Decimal, draft: _Draft) -> None:
+        """The venue takes no order of that value, neither a close nor a stop: it stands and is told."""
+        if delta_base:
+            draft.skipped.append(SkippedDelta(scene.symbol, delta_base, "below_minimum_value"))
+        held = f"{wire(abs(scene.held))} {scene.symbol}"
+        draft.alerts.append(
+            f"A REMAINDER OF {held} IS WORTH LESS THAN 10 USD: IT CAN NEITHER BE CLOSED NOR PROTECTED ALONE"
+        )
+
     def _close(self, scene: _Scene, reason: str, draft: _Draft) -> None:
         order = scene.desk.marketable(OrderPurpose.CLOSE, -scene.held, _known(scene), reason)
         draft.reductions.append(order)
@@ -262,7 +250,7 @@ class PositionReconciler:
         if target.margin_usd is None or target.margin_usd <= 0:
             return []
         notional = abs(target.target_size) * _known(scene)
-        asked = int((notional / target.margin_usd).to_integral_value(rounding=ROUND_CEILING))
+        asked = asked_leverage(notional, target.margin_usd)
         leverage = max(1, min(asked, scene.desk.asset.max_leverage, self._limits.max_leverage))
         if scene.position is not None and scene.position.leverage == leverage:
             return []
@@ -329,6 +317,9 @@ class PositionReconciler:
         if scene.held == 0:
             draft.orphans.extend(_cancel(order, "orphan: no position") for order in scene.ours)
             return
+        if scene.is_remainder:
+            self._leave(scene, Decimal(0), draft)
+            return
         for leg in Leg:
             of_leg = tuple(o for o in scene.triggers if o.leg is leg and protects(o, scene.held))
             if not covers(of_leg, scene.held):
@@ -346,7 +337,7 @@ class PositionReconciler:
     ) -> bool:
         """Puts one leg back from the last applied decision; True when the position is closed instead."""
         px = protection_px(prior, leg) if prior and prior.target_size * scene.held > 0 else None
-        missing = f"NO {_LEG_NAMES[leg]} COVERS THE {scene.side()} OF {wire(abs(scene.held))} {scene.symbol}"
+        missing = f"NO {LEG_NAMES[leg]} COVERS THE {scene.side()} OF {wire(abs(scene.held))} {scene.symbol}"
         if px is None:
             draft.alerts.append(f"{missing}, AND THE LAST APPLIED DECISION NAMES NONE FOR IT.")
             return False

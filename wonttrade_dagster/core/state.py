@@ -21,6 +21,10 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.ports import MarketData, Venue
 
+HOUR_MS = 3_600_000
+FUNDING_LAG_MS = 60_000
+"""A payment is stamped some milliseconds past its hour: it is asked for until so long after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Activity:
@@ -39,11 +43,13 @@ class StateLoader:
         market_data: the live feed or its replay.
         venue: the account's side of the exchange.
         max_market_age_ms: a snapshot completed later than this after its cycle is stale.
+        symbols: the tracked ones, whose leverage is asked for while they are flat.
     """
 
     market_data: MarketData
     venue: Venue
     max_market_age_ms: int
+    symbols: tuple[str, ...] = ()
 
     def market(self, cycle_ms: int) -> MarketSnapshot | StageFailure:
         """The market at the cycle time, or why there is none."""
@@ -61,11 +67,11 @@ class StateLoader:
         return snapshot
 
     def account(self) -> AccountSnapshot | StageFailure:
-        """The account now, or why it cannot be traded."""
+        """The account now with the leverage of flat symbols, or why it cannot be traded."""
         account = self.holdings()
         if isinstance(account, StageFailure):
             return account
-        return without_equity(account, Stage.ACCOUNT_SNAPSHOTS) or account
+        return without_equity(account, Stage.ACCOUNT_SNAPSHOTS) or self._with_leverages(account)
 
     def holdings(self) -> AccountSnapshot | StageFailure:
         """The account now, whatever it is worth: its positions are protected all the same."""
@@ -79,9 +85,19 @@ class StateLoader:
         return self.market_data.assets()
 
     def activity(self, since_ms: int, until_ms: int) -> Activity:
-        """Fills and funding of the account in ``[since_ms, until_ms)``. Raises ``VenueError``."""
+        """Fills and funding of the account in ``[since_ms, until_ms)``. Raises ``VenueError``.
+
+        ``until_ms`` must not lie ahead of the venue's clock: what it stamps later would never be booked.
+        """
         fills = tuple(fill for fill in self.venue.fills(since_ms) if fill.time_ms < until_ms)
-        return Activity(fills, self.venue.funding_paid_usd(since_ms), until_ms)
+        is_due = (since_ms - FUNDING_LAG_MS) // HOUR_MS < (until_ms - 1) // HOUR_MS
+        paid_usd = self.venue.funding_paid_usd(since_ms, until_ms) if is_due else Decimal(0)
+        return Activity(fills, paid_usd, until_ms)
+
+    def _with_leverages(self, account: AccountSnapshot) -> AccountSnapshot:
+        flat = [symbol for symbol in self.symbols if account.position(symbol) is None]
+        told = self.venue.leverages(flat) if flat else {}
+        return replace(account, leverages=tuple(told.items()))
 
 
 def without_equity(account: AccountSnapshot, stage: Stage) -> StageFailure | None:

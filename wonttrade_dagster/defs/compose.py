@@ -209,6 +209,7 @@ def decision_engine(
         limits=risk_limits(settings),
         clock=clock,
         deadline_ms=int(settings.llm.deadline_seconds * 1000),
+        entry_cost_bps=settings.execution.slippage_bps + settings.execution.taker_fee_bps,
     )
 
 
@@ -222,7 +223,12 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     account.warm_up()
     model.warm_up()
     parts = CycleParts(
-        state=StateLoader(data, account, int(settings.resilience.max_market_age_seconds * 1000)),
+        state=StateLoader(
+            data,
+            account,
+            int(settings.resilience.max_market_age_seconds * 1000),
+            settings.symbols.tracked,
+        ),
         indicators=IndicatorEngine(settings.symbols.series_points).compute,
         context_builder=ContextBuilder(
             template, risk_limits(settings), rules, settings.runtime.cycle_minutes
@@ -261,7 +267,7 @@ def compose_backtest_parts(
     template, rules = prompt_template(settings, prompt), execution_rules(settings)
     points = settings.symbols.series_points
     return CycleParts(
-        state=StateLoader(replay, executor.venue, max_market_age_ms=0),
+        state=StateLoader(replay, executor.venue, 0, settings.symbols.tracked),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
         context_builder=ContextBuilder(template, risk_limits(settings), rules, cycle_minutes),
         decision_engine=decision_engine(settings, template, SystemClock(), language_model(settings, model)),

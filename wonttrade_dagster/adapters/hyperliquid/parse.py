@@ -124,6 +124,7 @@ def parse_account(
         positions=tuple(position for position in positions if position.size_base != 0),
         open_orders=tuple(_open_order(order) for order in rows(orders, "frontendOpenOrders")),
         marks=tuple(marks),
+        venue_time_ms=row.integer("time"),
     )
 
 

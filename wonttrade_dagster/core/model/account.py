@@ -63,6 +63,10 @@ class AccountSnapshot:
     open_orders: tuple[OpenOrder, ...]
     marks: tuple[tuple[str, Decimal], ...] = ()
     """Mark price per tracked symbol read together with the account, where the venue has one."""
+    leverages: tuple[tuple[str, int], ...] = ()
+    """Leverage in force of tracked symbols without a position, where it was asked for and told."""
+    venue_time_ms: int | None = None
+    """The venue's own clock at the reading; what happened before it is in the venue's lists by now."""
 
     def position(self, symbol: str) -> Position | None:
         """The open position in ``symbol``, or None when flat."""
@@ -76,6 +80,13 @@ class AccountSnapshot:
     def mark_px(self, symbol: str) -> Decimal | None:
         """Mark read with the account, or None."""
         return next((px for name, px in self.marks if name == symbol), None)
+
+    def leverage(self, symbol: str) -> int | None:
+        """The leverage that an order in ``symbol`` would get; None when nobody told."""
+        position = self.position(symbol)
+        if position is not None:
+            return position.leverage
+        return next((leverage for name, leverage in self.leverages if name == symbol), None)
 
     def protection(self, symbol: str) -> tuple[OpenOrder, ...]:
         """Trigger orders standing for ``symbol``, ours or not."""

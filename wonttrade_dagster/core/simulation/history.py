@@ -55,9 +55,9 @@ class History:
         """The fills of one order, oldest first."""
         return tuple(self._fills.get(oid, ()))
 
-    def funding_paid_usd(self, since_ms: int) -> Decimal:
-        """Funding paid (+) or received (−) at or after ``since_ms``."""
-        return sum((f.paid_usd for f in self.fundings if f.time_ms >= since_ms), ZERO)
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
+        """Funding paid (+) or received (−) in ``[since_ms, until_ms)``."""
+        return sum((f.paid_usd for f in self.fundings if since_ms <= f.time_ms < until_ms), ZERO)
 
     def oid(self, cloid: str) -> int | None:
         """The latest order of a client order id, or None."""
