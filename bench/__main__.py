@@ -47,6 +47,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         unit="cycles",
         most=1_000_000,
     ),
+    "replies": Benchmark(
+        "hostile replies: a corpus damaged at random; fails on a crash, or when a broken one was applied",
+        count=100_000,
+        unit="replies",
+        most=10_000_000,
+    ),
     "walk": Benchmark(
         "bars walked by the simulated exchange under a standing stop and take-profit",
         count=525_600,

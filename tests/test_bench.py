@@ -4,15 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.__main__ import BENCHMARKS, main
+from bench.corpus import trial
 from bench.measure import Figure, Laps, spread
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.core.cycle import EDGES
+from wonttrade_dagster.core.decision import JudgementInputs, judge
+from wonttrade_dagster.core.model import Decision, Refusal
 
 ROOT = Path(__file__).parents[1]
 HEAD = {"benchmark", "seed", "count", "unit", "machine", "figures", "ratios", "facts"}
@@ -71,6 +75,49 @@ def test_backtest_variants_trade_alike_and_show_where_the_time_goes(
     assert sum(shares) == pytest.approx(1, abs=0.01)
     assert data["facts"]["fills"] >= 2
     assert data["facts"]["peak_rss_mb"] > 10
+
+
+def test_hostile_replies_are_counted_by_what_became_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    data = figures_of(capsys, "replies", "--count", "300")
+    facts = data["facts"]
+    assert set(facts["outcomes"]) == {"applied", "invalid_json", "violations"}
+    assert sum(facts["outcomes"].values()) == 300
+    assert {name.removeprefix("judge.") for name in data["figures"]} == set(facts["outcomes"])
+    assert (facts["crashes"], facts["broken_applied"]) == (0, 0)
+    assert facts["corpus_cases"] >= 500
+    assert facts["rules"]["malformed_json"] > 0
+
+
+def without_stops(text: str, inputs: JudgementInputs) -> Decision | Refusal:
+    """A judge with a fault: it loses the stops of what it applies."""
+    outcome = judge(text, inputs)
+    if isinstance(outcome, Refusal):
+        return outcome
+    return replace(outcome, targets=tuple(replace(target, stop_loss=None) for target in outcome.targets))
+
+
+def crashes_at_zeros(text: str, inputs: JudgementInputs) -> Decision | Refusal:
+    """Another one."""
+    if '"target_size": 0,' in text:
+        raise ZeroDivisionError("by a size")
+    return judge(text, inputs)
+
+
+@pytest.mark.parametrize(
+    ("faulty", "fact", "says"),
+    [
+        (without_stops, "broken_applied", "not flat and without protection"),
+        (crashes_at_zeros, "crashes", "ZeroDivisionError: by a size"),
+    ],
+)
+def test_a_faulty_judge_fails_the_benchmark(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, faulty: Any, fact: str, says: str
+) -> None:
+    monkeypatch.setattr(trial, "judge", faulty)
+    assert main(["replies", "--count", "50", "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["facts"][fact] > 5
+    assert any(says in violation for violation in data["violations"])
 
 
 def test_the_walk_passes_every_bar_without_reaching_an_order(capsys: pytest.CaptureFixture[str]) -> None:

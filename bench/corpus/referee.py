@@ -27,6 +27,7 @@ from wonttrade_dagster.core.model import (
 _TOP = frozenset({"explanation", "invalidation_condition", "prior_plan", "targets"})
 _TARGET = frozenset({"symbol", "target_size", "stop_loss", "take_profit", "confidence", "rationale"})
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?", re.ASCII)
+_ZERO = re.compile(r"-?0(\.0+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _MIN_VALUE_USD = 10
 
 
@@ -67,6 +68,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _exact(token: str) -> Fraction:
+    if _ZERO.fullmatch(token):
+        return Fraction(0)
     if not _NUMBER.fullmatch(token):
         raise ValueError(f"{token[:60]} is not a number of JSON that can be meant")
     return Fraction(token)
