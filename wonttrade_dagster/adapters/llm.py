@@ -18,7 +18,7 @@ import tenacity
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.deadline import Deadline, DeadlineExceededError, run_before
 from wonttrade_dagster.adapters.llm_connection import Connection, endpoint_of
-from wonttrade_dagster.adapters.llm_reply import Answer, reply_from
+from wonttrade_dagster.adapters.llm_reply import Answer, decoded, reply_from
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.errors import ModelUnavailableError
 from wonttrade_dagster.core.model import ModelReply, Prompt
@@ -191,7 +191,7 @@ class OpenAIModel(LanguageModel):
         create: Callable[..., Any] = client.chat.completions.with_raw_response.create
         response = create(**request, timeout=timeout)
         return Answer(
-            body=response.http_response.text,
+            body=decoded(response.http_response.content, self._server),
             request_id=response.headers.get("x-request-id"),
             sent_at_ms=sent_at_ms,
             received_at_ms=self.clock.now_ms(),

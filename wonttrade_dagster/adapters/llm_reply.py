@@ -17,6 +17,8 @@ MAX_BODY_CHARS = 4_000_000
 """A chat completion has some kilobytes; more than this is not kept in a record."""
 
 _SHOWN_CHARS = 80
+# More than any call costs; a number without end would fit into no column of the ledger.
+_MAX_TOKENS = 2**53
 
 
 class _Message(BaseModel):
@@ -44,6 +46,19 @@ class Answer:
     request_id: str | None
     sent_at_ms: int
     received_at_ms: int
+
+
+def decoded(body: bytes, server: str) -> str:
+    """The body as text: JSON is UTF-8, whatever character set (or codec that is none) the header names.
+
+    Raises:
+        ModelAnswerError: it is not UTF-8.
+    """
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        shown = ascii(body[:_SHOWN_CHARS])
+        raise ModelAnswerError(f"{server} answered with something that is not UTF-8: {shown}") from None
 
 
 def reply_from(answer: Answer, server: str) -> ModelReply:
@@ -110,4 +125,5 @@ def _usage(usage: Any) -> TokenUsage:  # noqa: ANN401 (whatever the server sent)
 def _count(value: Any, *path: str) -> int:  # noqa: ANN401 (whatever the server sent)
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS
+    return value if is_count else 0
