@@ -427,10 +427,25 @@ def test_a_partial_fill_is_protected_with_what_was_filled(sandbox: Sandbox, venu
     assert {order.size_base for order in report.account.protection("BTC")} == {held}
 
 
-def test_a_rejected_stop_is_an_alert_and_the_next_cycle_puts_it_there(
+def test_a_stop_that_is_rejected_once_stands_within_the_same_cycle(
     sandbox: Sandbox, venue: HyperliquidVenue
 ) -> None:
     fault(sandbox, "exchange:order", "trigger_rejected")
+    report = carry_out(venue, {"BTC": "0.01"})
+    assert report.alerts == ()
+    (stop,) = [r for r in report.results if getattr(r.action, "leg", None) is Leg.STOP_LOSS]
+    assert (stop.status, "rejected at first" in stop.message) == (ActionStatus.RESTING, True)
+    assert report.account is not None
+    assert len(report.account.protection("BTC")) == 2
+    ((symbol, seconds),) = report.unprotected_seconds
+    assert symbol == "BTC"
+    assert 0 < seconds < 5
+
+
+def test_a_rejected_stop_is_an_alert_and_the_next_cycle_puts_it_there(
+    sandbox: Sandbox, venue: HyperliquidVenue
+) -> None:
+    fault(sandbox, "exchange:order", "trigger_rejected", times=2)
     applied = decide(venue, {"BTC": "0.01"})
     report = carry_out(venue, {"BTC": "0.01"})
     assert any("STANDS WITHOUT A CONFIRMED STOP-LOSS" in alert for alert in report.alerts)

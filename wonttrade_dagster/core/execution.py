@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from wonttrade_dagster.core.alerts import stop_alert
-from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.errors import VenueError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     Action,
@@ -32,18 +32,16 @@ from wonttrade_dagster.core.model import (
     PlaceOrder,
     SetLeverage,
 )
-from wonttrade_dagster.core.order_desk import OrderDesk
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Venue
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.protection import is_crossed
 from wonttrade_dagster.core.read_back import Exposure, ReadBack
+from wonttrade_dagster.core.sending import MAY_STAND, OrderSender
 
 FILL_CLOCK_TOLERANCE_MS = 60_000
 """Fills are asked for from this long before the first order: the venue's clock is not ours."""
-MAX_ATTEMPTS = 4
-"""Protection orders of one leg and cycle: an id that is used up (rejected, cancelled) is not sent again."""
-_STANDING = frozenset({ActionStatus.RESTING, ActionStatus.WAITING})
-_MAY_STAND = _STANDING | {ActionStatus.UNKNOWN}
+REJECTED_PAUSE_SECONDS = 0.5
+"""Before a rejected stop is sent once more: a mark that jumped may be back, a full book emptier."""
 _MAY_HAVE_FILLED = frozenset({ActionStatus.FILLED, ActionStatus.UNKNOWN})
 
 
@@ -79,8 +77,10 @@ class ExecutionService(Executor):
     def execute(self, plan: ExecutionPlan) -> ExecutionReport:
         """Carry out the plan in its order, confirm the protection, read back. Never raises ``VenueError``."""
         read_back = ReadBack(self._venue, self._clock, plan.account)
-        run = _Run(self._venue, self._audit, self._clock, self._rules, self._assets, plan, read_back)
-        return run.carry_out()
+        sender = OrderSender(
+            self._venue, self._audit, self._clock, self._rules, self._assets, plan.cycle_ms, read_back
+        )
+        return _Run(self._venue, self._clock, self._rules, plan, read_back, sender).carry_out()
 
 
 @dataclass(slots=True)
@@ -88,21 +88,19 @@ class _Run:
     """The execution of one plan."""
 
     venue: Venue
-    audit: AuditSink
     clock: Clock
     rules: ExecutionRules
-    assets: Mapping[str, AssetSpec]
     plan: ExecutionPlan
     read_back: ReadBack
+    sender: OrderSender
     results: list[ActionResult] = field(default_factory=list)
-    alerts: list[str] = field(default_factory=list)
-    sent: dict[str, ActionResult] = field(default_factory=dict)
-    """By the client order id in the plan; the result names the order as it was really sent."""
-    found: set[str] = field(default_factory=set)
-    """Orders that an earlier run of this cycle had sent already."""
     expected: dict[str, Decimal] = field(default_factory=dict)
     """Signed sizes that the answers so far promise."""
     blocked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def alerts(self) -> list[str]:
+        return self.sender.alerts
 
     def carry_out(self) -> ExecutionReport:
         started_ms = self.clock.now_ms()
@@ -156,8 +154,8 @@ class _Run:
     def _trade(self, order: PlaceOrder) -> ActionResult:
         hindrance = self._hindrance(order) if order.purpose.increases_exposure else ""
         held_before = self.expected.get(order.symbol, self.read_back.size_base(order.symbol))
-        result = self._sent_before(order, hindrance) if hindrance else self._send_once(order)
-        if order.cloid not in self.found and result.status is not ActionStatus.SKIPPED:
+        result = self.sender.sent_before(order, hindrance) if hindrance else self.sender.send_once(order)
+        if order.cloid not in self.sender.found and result.status is not ActionStatus.SKIPPED:
             signed = result.filled_base if order.is_buy else -result.filled_base
             self.expected[order.symbol] = held_before + signed
         if order.purpose.increases_exposure and result.status in _MAY_HAVE_FILLED:
@@ -165,32 +163,13 @@ class _Run:
             self.read_back.exposures.setdefault(order.symbol, Exposure(since_ms))
         return result
 
-    def _sent_before(self, order: PlaceOrder, hindrance: str) -> ActionResult:
-        """What a run of this cycle before this one made of an order that must not go out (any more)."""
-        # That run is why what is held must be read: the plan's account is older than it.
-        self.read_back.has_changed = self.read_back.has_traded = True
-        try:
-            known = self.venue.find(order.cloid)
-        except VenueError:
-            known = None
-        if known is None:
-            return ActionResult(order, ActionStatus.SKIPPED, hindrance)
-        self.sent[order.cloid] = self._found(order, known)
-        return self.sent[order.cloid]
-
     def _hindrance(self, order: PlaceOrder) -> str:
         """Why an order that increases exposure must not go out now, or ""."""
         if order.symbol in self.blocked:
             return f"not sent: {self.blocked[order.symbol]}"
         if self._is_flip(order.symbol) and not self._is_flat(order.symbol):
             return "not sent: the account was not seen flat after the close of the other side"
-        return self._staleness()
-
-    def _staleness(self) -> str:
-        age_ms = self.clock.now_ms() - self.plan.cycle_ms
-        if age_ms > self.rules.max_decision_age_ms:
-            return f"stale_decision: {age_ms} ms old, {self.rules.max_decision_age_ms} ms are allowed"
-        return ""
+        return self.sender.staleness()
 
     def _is_flip(self, symbol: str) -> bool:
         orders = (action for action in self.plan.actions if isinstance(action, PlaceOrder))
@@ -220,12 +199,16 @@ class _Run:
         if self._stands_already(sized):
             self.results.append(ActionResult(sized, ActionStatus.SKIPPED, "the same protection stands"))
             return
-        result = self._send_once(sized)
+        result = self.sender.send_once(sized)
+        is_crossed_now = result.status is ActionStatus.ERROR and self._was_crossed(sized)
+        is_bare = result.status is ActionStatus.ERROR and order.replaces_oid is None
+        if is_bare and leg is Leg.STOP_LOSS and not is_crossed_now:
+            result = self._once_more(sized, result.message)
         self.results.append(result)
         if leg is Leg.STOP_LOSS:
-            self._watch_stop(self._sent_cloid(order.cloid), order)
+            self._watch_stop(self.sender.sent_cloid(order.cloid), order)
         if result.status is ActionStatus.ERROR:
-            self._on_rejected(sized, result.message, held)
+            self._on_rejected(sized, result.message, held, is_crossed_now=is_crossed_now)
 
     def _held(self, order: PlaceOrder) -> Decimal:
         """Signed size that protection must cover: what is really held, else what the answers promise."""
@@ -241,11 +224,6 @@ class _Run:
         old = self.read_back.order(order.replaces_oid)
         return old is not None and (old.trigger_px, old.size_base) == (order.trigger_px, order.size_base)
 
-    def _sent_cloid(self, planned_cloid: str) -> str:
-        """The id under which a planned order went out."""
-        action = self.sent[planned_cloid].action
-        return action.cloid if isinstance(action, PlaceOrder) else planned_cloid
-
     def _watch_stop(self, cloid: str, order: PlaceOrder) -> None:
         exposures = self.read_back.exposures
         if order.symbol not in exposures:
@@ -255,24 +233,38 @@ class _Run:
             exposures[order.symbol] = Exposure(account.taken_at_ms if account else self.clock.now_ms())
         exposures[order.symbol].stop_cloid = cloid
 
-    def _on_rejected(self, order: PlaceOrder, message: str, held: Decimal) -> None:
+    def _was_crossed(self, order: PlaceOrder) -> bool:
+        """Whether the mark has passed a trigger that the venue did not take."""
+        account = self.read_back.read()
+        mark = account.mark_px(order.symbol) if account else None
+        if account is None or mark is None or order.trigger_px is None or order.leg is None:
+            return False
+        held = account.size_base(order.symbol)
+        return held != 0 and is_crossed(order.leg, order.trigger_px, mark, is_long=held > 0)
+
+    def _once_more(self, order: PlaceOrder, rejection: str) -> ActionResult:
+        """A stop rejected for no reason that lasts leaves the position bare until the next cycle."""
+        self.clock.sleep(REJECTED_PAUSE_SECONDS)
+        result = self.sender.send_once(order)
+        return replace(result, message=f"{result.message} (rejected at first: {rejection})".lstrip())
+
+    def _on_rejected(self, order: PlaceOrder, message: str, held: Decimal, *, is_crossed_now: bool) -> None:
         name = order.purpose.value.replace("_", "-").upper()
         self.alerts.append(f"THE {name} FOR {wire(abs(held))} {order.symbol} DOES NOT STAND: {message}")
-        if order.purpose is OrderPurpose.STOP_LOSS and self.rules.crossed_stop == "close":
-            self._close_if_crossed(order)
+        is_stop = order.purpose is OrderPurpose.STOP_LOSS
+        if is_stop and is_crossed_now and self.rules.crossed_stop == "close":
+            self._close_crossed(order)
 
-    def _close_if_crossed(self, stop: PlaceOrder) -> None:
+    def _close_crossed(self, stop: PlaceOrder) -> None:
         """A stop that the price has passed cannot rest: it becomes the close that it would have been."""
-        account = self.read_back.read()
+        account = self.read_back.account
         mark = account.mark_px(stop.symbol) if account else None
         if account is None or mark is None or stop.trigger_px is None:
             return
+        reason = f"its stop at {wire(stop.trigger_px)} was crossed before it could rest"
         held = account.size_base(stop.symbol)
-        if held and is_crossed(Leg.STOP_LOSS, stop.trigger_px, mark, is_long=held > 0):
-            reason = f"its stop at {wire(stop.trigger_px)} was crossed before it could rest"
-            desk = self._desk(stop.symbol)
-            close = desk.marketable(OrderPurpose.CLOSE, -held, mark, reason, attempt=1)
-            self.results.append(self._trade(close))
+        desk = self.sender.desk(stop.symbol)
+        self.results.append(self._trade(desk.marketable(OrderPurpose.CLOSE, -held, mark, reason, attempt=1)))
 
     # --- cancels -----------------------------------------------------------------------------------
 
@@ -290,70 +282,18 @@ class _Run:
 
     def _has_come_true(self, planned_cloid: str) -> bool:
         """A protection order is standing, or a close has left the account flat: both as read back."""
-        result = self.sent.get(planned_cloid)
+        result = self.sender.sent.get(planned_cloid)
         if result is None or not isinstance(result.action, PlaceOrder):
             return False
         if result.action.leg is None:
             return self._is_flat(result.action.symbol)
-        return result.status in _MAY_STAND and self.read_back.is_standing(result.action.cloid)
-
-    # --- sending -----------------------------------------------------------------------------------
-
-    def _send_once(self, order: PlaceOrder) -> ActionResult:
-        """Send it unless the venue knows it; protection whose id is used up goes out under the next one."""
-        candidate = order
-        result = self._find_or_send(candidate)
-        for attempt in range(1, MAX_ATTEMPTS if order.leg else 1):
-            if candidate.cloid not in self.found or result.status in _MAY_STAND:
-                break
-            candidate = replace(order, cloid=self._desk(order.symbol).cloid(order.purpose, attempt))
-            result = self._find_or_send(candidate)
-        self.sent[order.cloid] = result
-        return result
-
-    def _find_or_send(self, order: PlaceOrder) -> ActionResult:
-        try:
-            known = self.venue.find(order.cloid)
-        except VenueError as error:
-            self.read_back.has_changed = True
-            self.read_back.has_traded |= order.leg is None
-            message = f"not sent: the venue could not be asked whether it knows this order ({error})"
-            return ActionResult(order, ActionStatus.UNKNOWN, message)
-        return self._journal_and_send(order) if known is None else self._found(order, known)
-
-    def _found(self, order: PlaceOrder, known: ActionResult) -> ActionResult:
-        """An order that a run before this one sent: what it left behind must be read, not believed."""
-        self.found.add(order.cloid)
-        self.read_back.has_changed = True
-        self.read_back.has_traded |= order.leg is None
-        return replace(known, action=order, message=f"sent before in this cycle; {known.message}")
-
-    def _journal_and_send(self, order: PlaceOrder) -> ActionResult:
-        try:
-            self.audit.intent(self.plan.cycle_ms, order)
-        except StorageError as error:
-            if order.purpose.increases_exposure:
-                return ActionResult(order, ActionStatus.ERROR, f"not sent: the journal failed ({error})")
-            # Less risk is never refused: its id alone tells a later run what was sent.
-            self.alerts.append(f"THE JOURNAL DID NOT TAKE THE {order.purpose} OF {order.symbol}: {error}")
-        # Asked again: the question by id and the journal may have taken longer than the decision lives.
-        if order.purpose.increases_exposure and (staleness := self._staleness()):
-            return ActionResult(order, ActionStatus.SKIPPED, staleness)
-        self.read_back.has_changed = True
-        self.read_back.has_traded |= order.leg is None
-        try:
-            return self.venue.place(order)
-        except VenueError as error:
-            return ActionResult(order, ActionStatus.UNKNOWN, str(error))
-
-    def _desk(self, symbol: str) -> OrderDesk:
-        return OrderDesk(self.assets[symbol], self.plan.cycle_ms, self.rules)
+        return result.status in MAY_STAND and self.read_back.is_standing(result.action.cloid)
 
     # --- the report --------------------------------------------------------------------------------
 
     def _confirm_stops(self) -> None:
         stops = {e.stop_cloid for e in self.read_back.exposures.values() if e.confirmed_ms is None}
-        hopeful = any(r.status in _MAY_STAND for r in self.sent.values() if _cloid(r) in stops)
+        hopeful = any(r.status in MAY_STAND for r in self.sender.sent.values() if _cloid(r) in stops)
         self.read_back.await_confirmations(patient=hopeful)
         for symbol in self.read_back.unconfirmed():
             held = wire(abs(self.read_back.size_base(symbol)))
@@ -377,7 +317,7 @@ class _Run:
 
     def _fills(self, since_ms: int) -> tuple[Fill, ...]:
         """Fills of this plan's orders; when they cannot be read an alert says so."""
-        sent = self.sent.values()
+        sent = self.sender.sent.values()
         if not any(r.filled_base or r.status is ActionStatus.UNKNOWN for r in sent):
             return ()
         cloids, oids = {_cloid(r) for r in sent}, {r.oid for r in sent}

@@ -1,0 +1,117 @@
+"""OrderSender: one order, asked for by its id, written down, sent once.
+
+Belongs here: what must have happened before an order travels, and what an order sent before means.
+Does not belong here: which order comes next (``core.execution``), how it travels (the ``Venue`` port).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.model import ActionResult, ActionStatus, AssetSpec, ExecutionRules, PlaceOrder
+from wonttrade_dagster.core.order_desk import OrderDesk
+from wonttrade_dagster.core.ports import AuditSink, Clock, Venue
+from wonttrade_dagster.core.read_back import ReadBack
+
+MAX_ATTEMPTS = 4
+"""Protection orders of one leg and cycle: an id that is used up (rejected, cancelled) is not sent again."""
+STANDING = frozenset({ActionStatus.RESTING, ActionStatus.WAITING})
+MAY_STAND = STANDING | {ActionStatus.UNKNOWN}
+
+
+@dataclass(slots=True)
+class OrderSender:
+    """Sends the orders of one plan.
+
+    Attributes:
+        sent: results by the client order id in the plan; a result names the order as it was really sent.
+        found: orders that an earlier run of this cycle had sent already.
+        alerts: what a person must know of.
+    """
+
+    venue: Venue
+    audit: AuditSink
+    clock: Clock
+    rules: ExecutionRules
+    assets: Mapping[str, AssetSpec]
+    cycle_ms: int
+    read_back: ReadBack
+    sent: dict[str, ActionResult] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+    alerts: list[str] = field(default_factory=list)
+
+    def desk(self, symbol: str) -> OrderDesk:
+        """Makes the orders of a symbol in this cycle."""
+        return OrderDesk(self.assets[symbol], self.cycle_ms, self.rules)
+
+    def staleness(self) -> str:
+        """Why the decision is too old to increase exposure, or ""."""
+        age_ms = self.clock.now_ms() - self.cycle_ms
+        if age_ms > self.rules.max_decision_age_ms:
+            return f"stale_decision: {age_ms} ms old, {self.rules.max_decision_age_ms} ms are allowed"
+        return ""
+
+    def sent_cloid(self, planned_cloid: str) -> str:
+        """The id under which a planned order went out."""
+        action = self.sent[planned_cloid].action
+        return action.cloid if isinstance(action, PlaceOrder) else planned_cloid
+
+    def send_once(self, order: PlaceOrder) -> ActionResult:
+        """Send it unless the venue knows it; protection whose id is used up goes out under the next one."""
+        candidate = order
+        result = self._find_or_send(candidate)
+        for attempt in range(1, MAX_ATTEMPTS if order.leg else 1):
+            if candidate.cloid not in self.found or result.status in MAY_STAND:
+                break
+            candidate = replace(order, cloid=self.desk(order.symbol).cloid(order.purpose, attempt))
+            result = self._find_or_send(candidate)
+        self.sent[order.cloid] = result
+        return result
+
+    def sent_before(self, order: PlaceOrder, hindrance: str) -> ActionResult:
+        """What a run of this cycle before this one made of an order that must not go out (any more)."""
+        # That run is why what is held must be read: the plan's account is older than it.
+        self.read_back.has_changed = self.read_back.has_traded = True
+        try:
+            known = self.venue.find(order.cloid)
+        except VenueError:
+            known = None
+        if known is None:
+            return ActionResult(order, ActionStatus.SKIPPED, hindrance)
+        self.sent[order.cloid] = self._found(order, known)
+        return self.sent[order.cloid]
+
+    def _find_or_send(self, order: PlaceOrder) -> ActionResult:
+        try:
+            known = self.venue.find(order.cloid)
+        except VenueError as error:
+            self.read_back.has_changed = True
+            self.read_back.has_traded |= order.leg is None
+            message = f"not sent: the venue could not be asked whether it knows this order ({error})"
+            return ActionResult(order, ActionStatus.UNKNOWN, message)
+        return self._journal_and_send(order) if known is None else self._found(order, known)
+
+    def _found(self, order: PlaceOrder, known: ActionResult) -> ActionResult:
+        """An order that a run before this one sent: what it left behind must be read, not believed."""
+        self.found.add(order.cloid)
+        self.read_back.has_changed = True
+        self.read_back.has_traded |= order.leg is None
+        return replace(known, action=order, message=f"sent before in this cycle; {known.message}")
+
+    def _journal_and_send(self, order: PlaceOrder) -> ActionResult:
+        try:
+            self.audit.intent(self.cycle_ms, order)
+        except StorageError as error:
+            if order.purpose.increases_exposure:
+                return ActionResult(order, ActionStatus.ERROR, f"not sent: the journal failed ({error})")
+            # Less risk is never refused: its id alone tells a later run what was sent.
+            self.alerts.append(f"THE JOURNAL DID NOT TAKE THE {order.purpose} OF {order.symbol}: {error}")
+        # Asked again: the question by id and the journal may have taken longer than the decision lives.
+        if order.purpose.increases_exposure and (staleness := self.staleness()):
+            return ActionResult(order, ActionStatus.SKIPPED, staleness)
+        self.read_back.has_changed = True
+        self.read_back.has_traded |= order.leg is None
+        try:
+            return self.venue.place(order)
+        except VenueError as error:
+            return ActionResult(order, ActionStatus.UNKNOWN, str(error))
