@@ -6,11 +6,14 @@ Does not belong here: rendering (``core.context``).
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.errors import ConfigurationError
+
+FILES = ("system.md.j2", "user.md.j2", "schema.json")
 
 
 def load_prompt(prompts_dir: Path, name: str) -> PromptTemplate:
@@ -21,15 +24,33 @@ def load_prompt(prompts_dir: Path, name: str) -> PromptTemplate:
             ``prompts_dir``, or its schema is not a JSON object.
     """
     folder = _folder(prompts_dir, name)
-    system, user = _read(folder / "system.md.j2"), _read(folder / "user.md.j2")
-    schema_text = _read(folder / "schema.json")
+    return template_of(name, [(file, _read(folder / file)) for file in FILES], folder)
+
+
+def template_of(name: str, files: Sequence[tuple[str, str]], folder: Path = Path()) -> PromptTemplate:
+    """The prompt that these files make, hashed anew: from disk, or from a record.
+
+    Args:
+        name: as configured.
+        files: name and text of each of ``FILES``.
+        folder: where they were read, for the sentence of an error.
+
+    Raises:
+        ConfigurationError: a file is missing, or the schema is not a JSON object.
+    """
+    texts = dict(files)
+    for file in FILES:
+        if file not in texts:
+            raise ConfigurationError(f"the prompt lacks its file {folder / file}")
+    system, user, schema = (texts[file] for file in FILES)
     return PromptTemplate(
         name=name,
         system_source=system,
         user_source=user,
-        schema=_schema(schema_text, folder / "schema.json"),
+        schema=_schema(schema, folder / FILES[2]),
         template_sha256=_sha256(f"{system}\0{user}"),
-        schema_sha256=_sha256(schema_text),
+        schema_sha256=_sha256(schema),
+        files=tuple(files),
     )
 
 

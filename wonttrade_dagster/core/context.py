@@ -56,6 +56,7 @@ class PromptTemplate:
         schema: strict JSON schema of the reply.
         template_sha256: of both sources.
         schema_sha256: of the schema's text.
+        files: name and text of each file, as it was read.
     """
 
     name: str
@@ -64,6 +65,7 @@ class PromptTemplate:
     schema: Mapping[str, Any]
     template_sha256: str
     schema_sha256: str
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

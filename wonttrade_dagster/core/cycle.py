@@ -7,6 +7,7 @@ Expected failures are values: a stage that cannot do its work hands on a ``Stage
 ``Refusal``, and the plan (protection), the execution and the report run in every cycle.
 """
 
+import hashlib
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from wonttrade_dagster.core.model import (
     LlmContext,
     MarketSnapshot,
     PerformanceSoFar,
+    PriorDecision,
     Refusal,
     ReturnSums,
     Stage,
@@ -186,7 +188,8 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
     alerts = last.alerts if last else ()
     inputs = ContextInputs(run.cycle_ms, market, indicators, account, performance, prior, alerts)
     prompt = run.parts.context_builder.build(inputs)
-    return LlmContext(run.cycle_ms, prompt, performance, prior, alerts)
+    files = run.parts.context_builder.template.files
+    return LlmContext(run.cycle_ms, prompt, performance, prior, alerts, run.parts.setting, files)
 
 
 def _decisions(run: CycleRun) -> DecisionRecord:
@@ -195,7 +198,16 @@ def _decisions(run: CycleRun) -> DecisionRecord:
         refusal = Refusal(context.reason, context.detail)
         return DecisionRecord(run.cycle_ms, refusal, None, None, run.parts.clock.now_ms())
     market, account = run.read(Stage.MARKET_SNAPSHOTS), run.read(Stage.ACCOUNT_SNAPSHOTS)
-    return run.parts.decision_engine.decide(run.cycle_ms, context.prompt, market, account, context.prior)
+    record = run.parts.decision_engine.decide(run.cycle_ms, context.prompt, market, account, context.prior)
+    return with_identity(record, context.prior)
+
+
+def with_identity(record: DecisionRecord, prior: PriorDecision) -> DecisionRecord:
+    """The record with the hash of its raw reply and the cycle of the prior decision that was shown."""
+    # A model may send half of a surrogate pair, which UTF-8 alone does not take.
+    text = None if record.reply is None else record.reply.text.encode(errors="surrogatepass")
+    digest = None if text is None else hashlib.sha256(text).hexdigest()
+    return replace(record, reply_sha256=digest, prior_cycle_ms=prior.decided_cycle_ms)
 
 
 def _execution_plans(run: CycleRun) -> ExecutionPlan:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from wonttrade_dagster.core.context import ContextBuilder
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
-from wonttrade_dagster.core.model import ExecutionRules, IndicatorSnapshot, MarketSnapshot, RiskLimits
+from wonttrade_dagster.core.model import (
+    CycleSetting,
+    ExecutionRules,
+    IndicatorSnapshot,
+    MarketSnapshot,
+    RiskLimits,
+)
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
 from wonttrade_dagster.core.state import StateLoader
 
@@ -28,3 +34,18 @@ class CycleParts:
     symbols: tuple[str, ...]
     limits: RiskLimits
     rules: ExecutionRules
+    series_points: int = 10
+    settings_sha256: str = ""
+
+    @property
+    def setting(self) -> CycleSetting:
+        """What of the configuration the cycle is computed with, for its records."""
+        return CycleSetting(
+            symbols=self.symbols,
+            limits=self.limits,
+            rules=self.rules,
+            entry_cost_bps=self.decision_engine.entry_cost_bps,
+            series_points=self.series_points,
+            cycle_minutes=self.context_builder.cycle_minutes,
+            settings_sha256=self.settings_sha256,
+        )

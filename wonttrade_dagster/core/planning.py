@@ -19,6 +19,7 @@ from wonttrade_dagster.core.model import (
     AssetSpec,
     Decision,
     ExecutionPlan,
+    PlanBasis,
     Refusal,
     Stage,
     StageFailure,
@@ -59,9 +60,14 @@ class Planning:
             return self._none(StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
         solvent = _solvent_only(account, self._listed_only(assets, outcome))
         others = strangers(self.parts.audit, account, self.parts.rules.cloid_tag)
-        prices = {**snapshot_px, **dict(account.marks)}
-        made = self._take_on(self._reconciler(assets), alone_only(others, solvent), account, prices)
-        return with_alert(others, made)
+        scene = _Scene(
+            self._reconciler(assets), account, {**snapshot_px, **dict(account.marks)}, self._now_ms()
+        )
+        made, prior_cycle_ms = self._take_on(scene, alone_only(others, solvent))
+        listed = tuple(assets[symbol] for symbol in self.parts.symbols if symbol in assets)
+        oids = tuple(order.oid for order in others)
+        basis = PlanBasis(scene.now_ms, listed, prior_cycle_ms, oids, self.parts.setting)
+        return with_alert(others, replace(made, basis=basis))
 
     def put_back(self, account: AccountSnapshot) -> bool:
         """Place missing protection now; whether orders went out.
@@ -73,8 +79,8 @@ class Planning:
         outcome = Refusal("protection_first", "protection is put back before the model is asked")
         try:
             reconciler = self._reconciler(self.parts.state.assets())
-            marks, prior = dict(account.marks), self._last_decision()
-            plan = self._plan(reconciler, outcome, account, marks, prior, cycle_ms=before_ms)
+            scene = _Scene(reconciler, account, dict(account.marks), self._now_ms())
+            plan = scene.plan(before_ms, outcome, self._last_decision()[1])
         except (VenueError, StorageError):
             return False
         if not plan.actions:
@@ -98,49 +104,34 @@ class Planning:
         detail = f"the venue does not list {', '.join(unlisted)}: take it out of symbols.tracked"
         return Refusal("symbol_not_listed", detail)
 
-    def _take_on(
-        self,
-        reconciler: PositionReconciler,
-        outcome: Decision | Refusal,
-        account: AccountSnapshot,
-        prices: Mapping[str, Decimal],
-    ) -> ExecutionPlan:
-        """Plan, and write down that it is applied before its first order; no journal, no exposure."""
+    def _take_on(self, scene: "_Scene", outcome: Decision | Refusal) -> tuple[ExecutionPlan, int | None]:
+        """Plan, and write down that it is applied before its first order; no journal, no exposure.
+
+        Returns:
+            The plan, and the cycle of the decision that missing protection was put back from.
+        """
         prior: Decision | None = None
+        prior_cycle_ms: int | None = None
         try:
-            prior = self._last_decision()
-            made = self._plan(reconciler, outcome, account, prices, prior)
+            prior_cycle_ms, prior = self._last_decision()
+            made = scene.plan(self.cycle_ms, outcome, prior)
             if made.refusal is None and isinstance(outcome, Decision):
                 self.parts.audit.applied(self.cycle_ms, outcome)
         except StorageError as error:
             refusal = Refusal("journal_unavailable", str(error))
-            return self._plan(reconciler, refusal, account, prices, prior)
-        return made
+            made = scene.plan(self.cycle_ms, refusal, prior)
+        return made, prior_cycle_ms
 
-    def _last_decision(self) -> Decision | None:
-        """What missing protection is put back from: the journal's word, else the ledger's."""
+    def _last_decision(self) -> tuple[int | None, Decision | None]:
+        """What missing protection is put back from, and its cycle: the journal's word, else the ledger's."""
         journalled = self.parts.audit.last_applied()
-        return journalled[1] if journalled else self.parts.ledger.prior(self.cycle_ms).decision
+        if journalled:
+            return journalled
+        prior = self.parts.ledger.prior(self.cycle_ms)
+        return prior.decided_cycle_ms, prior.decision
 
-    def _plan(
-        self,
-        reconciler: PositionReconciler,
-        outcome: Decision | Refusal,
-        account: AccountSnapshot,
-        prices: Mapping[str, Decimal],
-        prior: Decision | None,
-        *,
-        cycle_ms: int | None = None,
-    ) -> ExecutionPlan:
-        made = reconciler.plan(
-            cycle_ms=self.cycle_ms if cycle_ms is None else cycle_ms,
-            outcome=outcome,
-            account=account,
-            reference_px=prices,
-            prior=prior,
-            now_ms=self.parts.clock.now_ms(),
-        )
-        return replace(made, account=account)
+    def _now_ms(self) -> int:
+        return self.parts.clock.now_ms()
 
     def _none(self, failure: StageFailure) -> ExecutionPlan:
         alert = f"PROTECTION WAS NOT CHECKED: {failure.detail}"
@@ -154,3 +145,24 @@ def _solvent_only(account: AccountSnapshot, outcome: Decision | Refusal) -> Deci
     if failure is None or isinstance(outcome, Refusal):
         return outcome
     return Refusal(failure.reason, failure.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What one planning sees of the world: read once, whatever the outcome turns into."""
+
+    reconciler: PositionReconciler
+    account: AccountSnapshot
+    prices: Mapping[str, Decimal]
+    now_ms: int
+
+    def plan(self, cycle_ms: int, outcome: Decision | Refusal, prior: Decision | None) -> ExecutionPlan:
+        made = self.reconciler.plan(
+            cycle_ms=cycle_ms,
+            outcome=outcome,
+            account=self.account,
+            reference_px=self.prices,
+            prior=prior,
+            now_ms=self.now_ms,
+        )
+        return replace(made, account=self.account)

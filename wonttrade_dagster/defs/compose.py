@@ -241,6 +241,8 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         symbols=settings.symbols.tracked,
         limits=risk_limits(settings),
         rules=rules,
+        series_points=settings.symbols.series_points,
+        settings_sha256=settings.sha256,
     )
     return LiveCycle(
         parts=parts,
@@ -278,4 +280,6 @@ def compose_backtest_parts(
         symbols=settings.symbols.tracked,
         limits=risk_limits(settings),
         rules=rules,
+        series_points=settings.symbols.series_points,
+        settings_sha256=settings.sha256,
     )

@@ -55,10 +55,11 @@ from wonttrade_dagster.core.model.plan import (
     ExecutionPlan,
     OrderPurpose,
     PlaceOrder,
+    PlanBasis,
     SetLeverage,
     SkippedDelta,
 )
-from wonttrade_dagster.core.model.rules import EquityPoint, ExecutionRules, RiskLimits
+from wonttrade_dagster.core.model.rules import CycleSetting, EquityPoint, ExecutionRules, RiskLimits
 
 __all__ = [
     "CANDLE_SCHEMA",
@@ -70,6 +71,7 @@ __all__ = [
     "CancelOrder",
     "CandleSeries",
     "CycleReport",
+    "CycleSetting",
     "Decision",
     "DecisionRecord",
     "EquityPoint",
@@ -88,6 +90,7 @@ __all__ = [
     "OrderPurpose",
     "PerformanceSoFar",
     "PlaceOrder",
+    "PlanBasis",
     "Position",
     "PriorDecision",
     "PriorPlan",

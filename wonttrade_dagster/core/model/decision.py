@@ -129,6 +129,10 @@ class DecisionRecord:
     prompt: Prompt | None
     reply: ModelReply | None
     decided_at_ms: int
+    reply_sha256: str | None = None
+    """Of the raw text of ``reply``; None without one."""
+    prior_cycle_ms: int | None = None
+    """The cycle whose decision the model was shown as the prior plan; None without one."""
 
 
 @dataclass(frozen=True, slots=True)

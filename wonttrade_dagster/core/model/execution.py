@@ -13,6 +13,7 @@ from wonttrade_dagster.core.model.account import AccountSnapshot, Fill, OpenOrde
 from wonttrade_dagster.core.model.basics import StageFailure
 from wonttrade_dagster.core.model.decision import PriorDecision, Prompt
 from wonttrade_dagster.core.model.plan import Action
+from wonttrade_dagster.core.model.rules import CycleSetting
 
 
 class ActionStatus(StrEnum):
@@ -98,3 +99,7 @@ class LlmContext:
     performance: PerformanceSoFar
     prior: PriorDecision
     alerts: tuple[str, ...] = ()
+    setting: CycleSetting | None = None
+    """What the prompt was made under; None in records from before it was kept."""
+    prompt_files: tuple[tuple[str, str], ...] = ()
+    """Name and text of each file of the prompt's directory that was used; the ledger stores a text once."""

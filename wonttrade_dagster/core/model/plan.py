@@ -11,6 +11,8 @@ from typing import Literal
 
 from wonttrade_dagster.core.model.account import AccountSnapshot, Leg
 from wonttrade_dagster.core.model.decision import Refusal
+from wonttrade_dagster.core.model.market import AssetSpec
+from wonttrade_dagster.core.model.rules import CycleSetting
 
 
 class OrderPurpose(StrEnum):
@@ -95,6 +97,25 @@ class SkippedDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanBasis:
+    """What a plan was made from beside the decision, the account and the market: for whoever plans it again.
+
+    Attributes:
+        planned_at_ms: the time of planning; the decision's age ends there.
+        assets: the tracked symbols that the venue listed, as it described them.
+        prior_cycle_ms: the cycle whose decision missing protection is put back from; None without one.
+        stranger_oids: open orders under our tag that the journal proved to be another machine's.
+        setting: limits, rules and symbols.
+    """
+
+    planned_at_ms: int
+    assets: tuple[AssetSpec, ...]
+    prior_cycle_ms: int | None
+    stranger_oids: tuple[int, ...]
+    setting: CycleSetting
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionPlan:
     """The minimal ordered list of actions, risk-reducing ones first.
 
@@ -109,3 +130,5 @@ class ExecutionPlan:
     alerts: tuple[str, ...] = ()
     account: AccountSnapshot | None = None
     """The account as read for this plan, after the decision; None when it could not be read."""
+    basis: PlanBasis | None = None
+    """None where the account could not be read, and in records from before it was kept."""

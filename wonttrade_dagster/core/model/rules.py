@@ -1,4 +1,4 @@
-"""Rules that bind a decision and its orders, and points of the equity curve.
+"""Rules that bind a decision and its orders, their echo in a record, and points of the equity curve.
 
 Belongs here: records and plain readings of their fields; units are in the names, see ``core.model``.
 Does not belong here: judgement, arithmetic of money, (de)serialisation.
@@ -29,6 +29,29 @@ class ExecutionRules:
     taker_fee_bps: Decimal
     cloid_tag: str
     """First 8 hex digits of every client order id of this account."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleSetting:
+    """What of the configuration a cycle was computed with: enough to compute it once more.
+
+    Attributes:
+        symbols: the tracked ones, in the configured order.
+        limits: what a decision must stay within.
+        rules: how orders are priced and when they are allowed.
+        entry_cost_bps: slippage and fee that the judgement adds to the margin of an entry.
+        series_points: points of each series in the prompt.
+        cycle_minutes: the cadence.
+        settings_sha256: of ``wonttrade.toml``; empty where nobody told.
+    """
+
+    symbols: tuple[str, ...]
+    limits: RiskLimits
+    rules: ExecutionRules
+    entry_cost_bps: Decimal
+    series_points: int
+    cycle_minutes: int
+    settings_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
