@@ -43,7 +43,10 @@ def stored(path: Path, *, seed: int = 0, noise_after_ms: int | None = None) -> M
 
 
 def replay(
-    history: MarketHistory, from_ms: int = FROM, to_ms: int = TO, bars: int = 1_000
+    history: MarketHistory,
+    from_ms: int = FROM,
+    to_ms: int = TO,
+    bars: int = 1_000,
 ) -> BacktestReplayProvider:
     return BacktestReplayProvider(
         history,
@@ -234,6 +237,17 @@ def test_the_long_window_takes_the_finest_candles_that_fill_each_bucket(tmp_path
     assert_frame_equal(replay(history).snapshot(FROM).market("BTC").long_term.frame, expected)
 
 
+def test_hours_missing_among_the_funding_rates_are_refused_by_name(tmp_path: Path) -> None:
+    history = MarketHistory(tmp_path / "m.duckdb")
+    rates = hourly_rates(FROM, 24)
+    hole = pl.col("time_ms") == FROM + 3 * HOUR_MS
+    for symbol in ("BTC", "ETH"):
+        history.add_candles(symbol, "5m", random_candles(FROM - WARM_UP_MS, 12 * 288), "test")
+        history.add_funding(symbol, rates.filter(~hole) if symbol == "BTC" else rates, "test")
+    with pytest.raises(HistoryError, match=r"BTC: 1 hourly funding rates are missing.*2025-06-12 03:00 UTC"):
+        replay(history).refuse_missing_funding()
+
+
 def test_missing_funding_is_a_caveat_not_an_invention(tmp_path: Path) -> None:
     history = MarketHistory(tmp_path / "m.duckdb")
     for symbol in ("BTC", "ETH"):
@@ -242,6 +256,9 @@ def test_missing_funding_is_a_caveat_not_an_invention(tmp_path: Path) -> None:
     provider = replay(history)
     assert provider.caveats()[1].startswith("BTC: 4 hourly funding rates are missing")
     assert provider.caveats()[2].startswith("ETH: 24 hourly")
+    with pytest.raises(HistoryError, match="BTC: 4 hourly") as refused:
+        provider.refuse_missing_funding()
+    assert "ETH" not in str(refused.value)  # a series that is not there at all is the report's matter
     assert provider.snapshot(FROM).market("ETH").funding_rate_hourly is None
 
 

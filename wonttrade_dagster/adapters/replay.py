@@ -16,9 +16,10 @@ from types import MappingProxyType
 
 import polars as pl
 
-from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, HOUR_MS, MarketHistory
-from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory, utc_text
+from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, MarketHistory
+from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory
 from wonttrade_dagster.core.errors import HistoryError
+from wonttrade_dagster.core.funding import missing_hours
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.model import (
     AssetSpec,
@@ -30,6 +31,7 @@ from wonttrade_dagster.core.model import (
     SymbolMarket,
 )
 from wonttrade_dagster.core.ports import MarketData
+from wonttrade_dagster.core.utc import utc_text
 
 _FUNDING_VALID_MS = DAY_MS
 """A rate older than this is no longer "the last known one": the snapshot then has none."""
@@ -173,9 +175,26 @@ class BacktestReplayProvider(MarketData):
         start, end = (bisect_right(tape.funding_times_ms, bound) for bound in (from_ms, to_ms))
         return tape.funding.slice(start, max(end - start, 0))
 
+    def refuse_missing_funding(self) -> None:
+        """A series with holes is a broken record; one that is not there at all is a caveat of the report.
+
+        Raises:
+            HistoryError: names the symbols, the number of hours and the first of each.
+        """
+        hours = missing_hours((), self._span.from_ms, self._span.to_ms)
+        missing = {symbol: self._missing_funding(tape) for symbol, tape in self._tapes.items()}
+        holes = [
+            f"{symbol}: {len(found)} hourly funding rates are missing, the first at {utc_text(found[0])}"
+            for symbol, found in missing.items()
+            if 0 < len(found) < len(hours)
+        ]
+        if holes:
+            remedy = 'add them with `wonttrade history import FILE`, or say `missing_funding = "zero"` '
+            raise HistoryError(f"{'; '.join(holes)}; {remedy}in [backtest] to pay none in those hours")
+
     def caveats(self) -> tuple[str, ...]:
         """Sentences a report must carry: what this history does not know."""
-        missing = ((symbol, self._missing_funding(tape)) for symbol, tape in self._tapes.items())
+        missing = ((symbol, len(self._missing_funding(tape))) for symbol, tape in self._tapes.items())
         holes = tuple(
             f"{symbol}: {count} hourly funding rates are missing, no funding is charged in those hours"
             for symbol, count in missing
@@ -231,10 +250,8 @@ class BacktestReplayProvider(MarketData):
         candles = window.candles(cycle_ms, self._span.history_bars)
         return CandleSeries(window.symbol, window.interval, candles)
 
-    def _missing_funding(self, tape: _Tape) -> int:
-        first_ms = -(-self._span.from_ms // HOUR_MS) * HOUR_MS
-        due = set(range(first_ms, self._span.to_ms, HOUR_MS))
-        return len(due.difference(tape.funding_times_ms))
+    def _missing_funding(self, tape: _Tape) -> tuple[int, ...]:
+        return missing_hours(tape.funding_times_ms, self._span.from_ms, self._span.to_ms)
 
     def _refuse_outside(self, cycle_ms: int) -> None:
         span = self._span

@@ -6,7 +6,6 @@ Does not belong here: snapshots (``replay``), how candles are stored (``history`
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import polars as pl
 
@@ -14,6 +13,7 @@ from wonttrade_dagster.adapters.history import MarketHistory, gaps_in
 from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
+from wonttrade_dagster.core.utc import utc_text
 
 MIN_BARS = 60
 """Fewer closed candles than this at the first decision are no basis for an indicator."""
@@ -151,8 +151,3 @@ class SymbolHistory:
                 f"indicators need {MIN_BARS}; begin the backtest later or {_REMEDY}"
             )
         return start_ms
-
-
-def utc_text(time_ms: int) -> str:
-    """A time for a person: ``2025-05-25 14:25 UTC``."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

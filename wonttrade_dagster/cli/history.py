@@ -5,13 +5,13 @@ Does not belong here: file formats (``adapters.history_files``), the tables (``a
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_files import FileImport, import_files
 from wonttrade_dagster.cli.home import prepare_home
 from wonttrade_dagster.cli.output import print_json, print_table, progress
+from wonttrade_dagster.core.utc import utc_minute
 from wonttrade_dagster.defs.compose import market_history
 from wonttrade_dagster.settings import Settings, load_settings
 
@@ -52,8 +52,8 @@ def _rows(item: FileImport) -> list[dict[str, object]]:
             "file": item.path.name,
             "symbol": series.symbol,
             "series": series.series,
-            "first": _utc(series.first_ms),
-            "last": _utc(series.last_ms),
+            "first": utc_minute(series.first_ms),
+            "last": utc_minute(series.last_ms),
             "new": series.counts.new,
             "unchanged": series.counts.unchanged,
             "changed": series.counts.changed,
@@ -64,10 +64,6 @@ def _rows(item: FileImport) -> list[dict[str, object]]:
 
 def _facts(item: FileImport) -> dict[str, object]:
     return {"file": str(item.path), "series": _rows(item)}
-
-
-def _utc(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _tell_dagster(settings: Settings, done: Sequence[FileImport]) -> None:

@@ -75,7 +75,7 @@ class BacktestSpec:
 def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: int) -> BacktestReplayProvider:
     """The stored market of a range. Raises ``HistoryError`` naming every hole."""
     symbols = settings.symbols
-    return BacktestReplayProvider(
+    replay = BacktestReplayProvider(
         history,
         default_assets(symbols.tracked),
         symbols.tracked,
@@ -85,6 +85,9 @@ def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: i
         from_ms=from_ms,
         to_ms=to_ms,
     )
+    if settings.backtest.missing_funding == "refuse":
+        replay.refuse_missing_funding()
+    return replay
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ times stand in the metadata.
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import dagster as dg
 
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.core.model import CycleReport, Leg, Stage
 from wonttrade_dagster.core.protection import covers
+from wonttrade_dagster.core.utc import utc_minute
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.defs.metadata import Metadata, table
 from wonttrade_dagster.defs.stages import stage_key
@@ -33,7 +33,7 @@ def live_checks(family: str) -> Sequence[dg.AssetChecksDefinition]:
         report = live_cycle.ledger.last_report(time.time_ns() // 1_000_000 + 1)
         naked = unprotected(report) if report else []
         metadata: Metadata = {
-            "cycle": _utc(report.cycle_ms) if report else "none has run",
+            "cycle": utc_minute(report.cycle_ms) if report else "none has run",
             "unprotected": table(("symbol", "leg", "size"), naked),
         }
         return dg.AssetCheckResult(passed=not naked, metadata=metadata)
@@ -76,9 +76,7 @@ def gap_rows(history: MarketHistory) -> list[tuple[str, str, str, str, int]]:
             continue
         symbol, interval = series["symbol"], series["series"]
         gaps = history.gaps(symbol, interval, series["first_ms"], series["last_ms"])
-        rows += [(symbol, interval, _utc(gap.first_ms), _utc(gap.last_ms), gap.count) for gap in gaps]
+        rows += [
+            (symbol, interval, utc_minute(gap.first_ms), utc_minute(gap.last_ms), gap.count) for gap in gaps
+        ]
     return rows
-
-
-def _utc(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -163,6 +163,7 @@ class BacktestTable(Table):
     cycle_minutes: CycleMinutes | None = None
     slippage_bps: Bps = Decimal(5)
     taker_fee_bps: Bps = Decimal("4.5")
+    missing_funding: Annotated[Literal["refuse", "zero"], Expected("refuse or zero")] = "refuse"
     max_concurrent_runs: Annotated[int, count(1, 16, "runs side by side")] = 2
     sync_every: Annotated[int, count(1, 10_000, "records between two fsyncs of the results")] = 64
 

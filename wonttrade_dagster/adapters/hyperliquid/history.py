@@ -13,11 +13,12 @@ from wonttrade_dagster.adapters.hyperliquid.fields import rows
 from wonttrade_dagster.adapters.hyperliquid.info import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts
 from wonttrade_dagster.core.candles import interval_ms
-from wonttrade_dagster.core.errors import HistoryError, VenueError
+from wonttrade_dagster.core.errors import HistoryError, VenueAnswerError, VenueError
+from wonttrade_dagster.core.funding import HOUR_MS, missing_hours
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
 from wonttrade_dagster.core.ports import Clock
+from wonttrade_dagster.core.utc import utc_text
 
-HOUR_MS = 3_600_000
 PAGE_ROWS = 500
 """A range request answers at most so many rows (Hyperliquid documentation, "Info endpoint")."""
 
@@ -60,7 +61,7 @@ class VenueHistory:
         Stamps of the venue lie some milliseconds past the hour.
 
         Raises:
-            VenueError: the venue could not be asked or answered nonsense.
+            VenueError: the venue could not be asked or answered nonsense, an hour without a rate included.
         """
         self._refuse_unlisted(symbol)
         rates: dict[int, float] = {}
@@ -73,6 +74,7 @@ class VenueHistory:
             if len(page) < PAGE_ROWS:
                 break
             ask_from_ms = max(time_ms for time_ms, _ in page) + 1
+        _refuse_holes(symbol, rates)
         columns = {"time_ms": list(rates), "rate_hourly": list(rates.values())}
         return pl.DataFrame(columns, schema=FUNDING_SCHEMA).sort("time_ms")
 
@@ -112,3 +114,13 @@ class VenueHistory:
         what = f"funding rates of {symbol}"
         answer = self._connection.read(what, lambda info: info.funding_history(symbol, from_ms, to_ms))
         return [(row.integer("time"), float(row.decimal("fundingRate"))) for row in rows(answer, what)]
+
+
+def _refuse_holes(symbol: str, rates: Mapping[int, float]) -> None:
+    """Before the first and after the last rate there may be none: the listing, and the hour to come."""
+    holes = missing_hours(rates, min(rates), max(rates)) if rates else ()
+    if holes:
+        raise VenueAnswerError(
+            f"Hyperliquid's funding rates of {symbol} lack {len(holes)} hour(s), the first at "
+            f"{utc_text(holes[0])}: ask again later"
+        )
