@@ -57,7 +57,9 @@ def fenced(text: str, language: str = "") -> dg.MarkdownMetadataValue:
 def escaped(text: str) -> str:
     """Untrusted text within a line of markdown: no HTML, no markdown, no table cell boundary."""
     flat = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", html.escape(flat, quote=False))
+    inline = re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", html.escape(flat, quote=False))
+    # At its beginning also what would start a list or draw a line: "1." and "-".
+    return re.sub(r"^(\d*)([-.])", r"\1\\\2", inline)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.TableMetadataValue:
