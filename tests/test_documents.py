@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from wonttrade_dagster.adapters import ledger_tables, snapshot_candles
+from wonttrade_dagster.adapters import ledger_tables, ledger_texts, snapshot_candles
 from wonttrade_dagster.adapters.metrics import COUNTERS, GAUGES
 from wonttrade_dagster.cli.app import app, run
 from wonttrade_dagster.cli.check import QUESTIONS
@@ -353,7 +353,7 @@ def test_the_query_that_operations_shows_runs_on_the_ledgers_tables(tmp_path: Pa
     (block,) = fenced(OPERATIONS, "python")
     query = block.split('"""')[1]
     with duckdb.connect(str(tmp_path / "ledger.duckdb")) as connection:
-        connection.execute(ledger_tables.DDL + snapshot_candles.DDL)
+        connection.execute(ledger_tables.DDL + snapshot_candles.DDL + ledger_texts.DDL)
         connection.execute(
             "INSERT INTO stages (cycle_ms, stage, recorded_at_ms, payload) VALUES (0, 'cycle_reports', 1, ?)",
             ['{"outcome": "refused", "reason": "market_stale", "account_value_usd": "10"}'],

@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 from pydantic_core import from_json
 
-from wonttrade_dagster.adapters import snapshot_candles
+from wonttrade_dagster.adapters import ledger_texts, snapshot_candles
 from wonttrade_dagster.adapters.spool import SpooledStage
 from wonttrade_dagster.core.model import EquityPoint, Stage
 
@@ -64,7 +64,13 @@ def payload(connection: duckdb.DuckDBPyConnection, cycle_ms: int, stage: Stage) 
     stored: bytes = row[0].encode()
     if stage is Stage.MARKET_SNAPSHOTS:
         return snapshot_candles.unfold(connection, cycle_ms, stored)
-    return stored
+    return ledger_texts.unfold(connection, stored) if stage is Stage.LLM_CONTEXTS else stored
+
+
+def cycles(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Every cycle that has a stage, oldest first."""
+    rows = connection.execute("SELECT DISTINCT cycle_ms FROM stages ORDER BY cycle_ms").fetchall()
+    return [cycle_ms for (cycle_ms,) in rows]
 
 
 def newest_cycle(connection: duckdb.DuckDBPyConnection, stage: Stage, before_ms: int) -> int | None:
@@ -115,7 +121,7 @@ def insert(connection: duckdb.DuckDBPyConnection, spooled: Sequence[SpooledStage
         Cycle and stage of those that were not taken: DuckDB refuses the content, or another record is stored
         for that stage. They never keep the others from being stored.
     """
-    connection.execute(DDL + snapshot_candles.DDL)
+    connection.execute(DDL + snapshot_candles.DDL + ledger_texts.DDL)
     try:
         return _insert_together(connection, spooled)
     except (duckdb.OperationalError, duckdb.FatalException):
@@ -146,6 +152,8 @@ def _insert_one(connection: duckdb.DuckDBPyConnection, spooled: SpooledStage) ->
     text = spooled.payload
     if spooled.stage is Stage.MARKET_SNAPSHOTS:
         text = snapshot_candles.fold(connection, spooled.cycle_ms, text)
+    if spooled.stage is Stage.LLM_CONTEXTS:
+        text = ledger_texts.fold(connection, text)
     row = [spooled.cycle_ms, spooled.stage.value, spooled.recorded_at_ms, text.decode()]
     connection.execute(
         "INSERT INTO stages (cycle_ms, stage, recorded_at_ms, payload) VALUES (?, ?, ?, ?)", row

@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
+from wonttrade_dagster.adapters.evidence import digest, write_inputs
+from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.ledger_journal import KINDS
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record, RecordSink
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import Stage
-from wonttrade_dagster.core.ports import AuditSink, Ledger
+from wonttrade_dagster.core.ports import Ledger
 
 JOURNALLED = frozenset(KINDS)
 """Snapshots and indicators are large and can be had from the ledger; these are what must never be lost."""
@@ -29,10 +31,11 @@ class JournalledRecords(RecordSink):
     Exposure needs more: the order's intent must be in the journal, see ``core.execution``.
     """
 
-    def __init__(self, journal: AuditSink, ledger: Ledger) -> None:
+    def __init__(self, journal: Journal, ledger: Ledger) -> None:
         self._journal = journal
         self._ledger = ledger
         self._memory: dict[tuple[int, Stage], Record] = {}
+        self._digests: dict[Stage, str] = {}
         self.faults: list[str] = []
 
     def refuse_stored(self, cycle_ms: int, stage: Stage) -> None:
@@ -51,7 +54,17 @@ class JournalledRecords(RecordSink):
             return
         if stage in JOURNALLED:
             self._attempt(lambda: self._journal.append(KINDS[stage], cycle_ms, json.loads(payload)))
+        else:
+            self._note_input(cycle_ms, stage, payload, record)
         self._attempt(lambda: self._ledger.record(cycle_ms, stage, payload))
+
+    def _note_input(self, cycle_ms: int, stage: Stage, payload: bytes, record: Record) -> None:
+        """The journal gets the hash of what it does not hold, once a cycle, before the model is asked."""
+        if stage is Stage.MARKET_SNAPSHOTS:
+            self._digests = {}
+        self._digests[stage] = digest(payload)
+        if stage is Stage.LLM_CONTEXTS:
+            self._attempt(lambda: write_inputs(self._journal, cycle_ms, self._digests, record))
 
     def read(self, cycle_ms: int, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
         """From this process, else from the ledger."""
