@@ -4,7 +4,6 @@ Belongs here: the line of a cycle, and the rows that the report and DuckDB are m
 Does not belong here: the loop, the drawing (``adapters.report``), the simulated exchange.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
@@ -13,22 +12,20 @@ from typing import Any
 
 import polars as pl
 
+from wonttrade_dagster.adapters.backtest_line import line_of
 from wonttrade_dagster.adapters.duckdb_file import connect
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.report.data import DECISION_SCHEMA, LATENCY_SCHEMA, PROTECTION_SCHEMA
 from wonttrade_dagster.core.backtest import MemoryRecords
-from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import (
     CycleReport,
     Decision,
     DecisionRecord,
-    ExecutionPlan,
     ExecutionReport,
     Fill,
     Leg,
     PlaceOrder,
-    Refusal,
     Stage,
 )
 from wonttrade_dagster.core.performance import EQUITY_SCHEMA, Unprotected, fills_frame, unprotected_summary
@@ -45,10 +42,12 @@ class BacktestResults:
     Attributes:
         folder: everything of this backtest.
         journal: the results file; one line a cycle, fsynced in batches.
+        shared: what its first line says of all cycles, see ``backtest_line``.
     """
 
     folder: Path
     journal: Journal
+    shared: Mapping[str, Any] = field(default_factory=dict)
     fills: list[Fill] = field(default_factory=list)
     purposes: dict[int | str, str] = field(default_factory=dict)
     equity: list[tuple[int, float]] = field(default_factory=list)
@@ -60,6 +59,7 @@ class BacktestResults:
 
     def begin(self, facts: Mapping[str, Any], from_ms: int) -> None:
         """Write the first line: what this backtest is."""
+        self.shared = {name: facts.get(name) for name in ("setting", "assets", "prompt_files")}
         self.journal.append("backtest", from_ms, facts)
 
     def open_account(self, time_ms: int, deposit_usd: Decimal) -> None:
@@ -75,10 +75,9 @@ class BacktestResults:
         """
         cycle_ms = records.cycle_ms
         decision: DecisionRecord = records.read(cycle_ms, Stage.DECISIONS)
-        plan: ExecutionPlan = records.read(cycle_ms, Stage.EXECUTION_PLANS)
         execution: ExecutionReport = records.read(cycle_ms, Stage.EXECUTIONS)
         report: CycleReport = records.read(cycle_ms, Stage.CYCLE_REPORTS)
-        line = _line(decision, plan, execution, report) | {"events": list(events)}
+        line = line_of(records.records, self.shared) | {"events": list(events)}
         self.journal.append("cycle", cycle_ms, line)
         self._keep(decision, execution, report)
 
@@ -161,31 +160,6 @@ def open_results(folder: Path, *, sync_every: int, secrets: tuple[str, ...]) -> 
         attempt = len(list(folder.glob(f"{RESULTS_NAME}.attempt-*"))) + 1
         path.rename(folder / f"{RESULTS_NAME}.attempt-{attempt}")
     return BacktestResults(folder, Journal(path, sync_every=sync_every, secrets=secrets))
-
-
-def _line(
-    decision: DecisionRecord, plan: ExecutionPlan, execution: ExecutionReport, report: CycleReport
-) -> dict[str, Any]:
-    outcome = decision.outcome
-    return {
-        "outcome": report.outcome,
-        "reason": report.reason,
-        "prior_plan": outcome.prior_plan.value if isinstance(outcome, Decision) else None,
-        "prompt": _plain(decision.prompt) if decision.prompt else None,
-        "reply": _plain(decision.reply) if decision.reply else None,
-        "decision": json.loads(encode(outcome, Decision | Refusal)),
-        "actions": [_plain(action) for action in plan.actions],
-        "results": [(result.status.value, result.message) for result in execution.results],
-        "fills": [_plain(fill) for fill in report.fills],
-        "account_value_usd": str(report.account_value_usd),
-        "positions": [_plain(position) for position in report.positions],
-        "protection": [_plain(order) for order in report.protection],
-        "alerts": list(report.alerts),
-    }
-
-
-def _plain(record: object) -> Any:  # noqa: ANN401 (JSON)
-    return json.loads(encode(record))
 
 
 def _levels(report: CycleReport, symbol: str) -> tuple[int, str, float | None, float | None]:

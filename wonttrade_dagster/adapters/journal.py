@@ -152,6 +152,14 @@ class Journal(AuditSink):
             if kind is None or record.kind == kind:
                 yield record
 
+    def of_cycle(self, cycle_ms: int) -> Iterator[JournalRecord]:
+        """This account's records of one cycle, oldest first; the other lines are not parsed."""
+        mark = f'"cycle_ms":{cycle_ms},'.encode()
+        for line in self._lines():
+            record = _parsed(line) if mark in line[:300] else None
+            if record is not None and (record.cycle_ms, record.account) == (cycle_ms, self.account):
+                yield record
+
     def last_applied(self) -> tuple[int, Decision] | None:
         """Cycle time and decision that were applied last; reads backwards from the end of the file."""
         for record in self.newest("applied"):
@@ -256,7 +264,7 @@ class Journal(AuditSink):
     def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: dict[str, Any]) -> None:
         seq = self._last_seq(file) + 1
         record = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
-        record |= {"recorded_at_ms": self._clock.now_ms(), "body": body, "sha256": _digest(body)}
+        record |= {"recorded_at_ms": self._clock.now_ms(), "body": body, "sha256": body_digest(body)}
         line = _compact(record) + b"\n"
         _write_whole(file, line)
         self._unsynced += 1
@@ -324,7 +332,8 @@ def _compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def body_digest(body: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's body as compact JSON with sorted keys."""
     text = json.dumps(body, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -334,7 +343,7 @@ def _parsed(line: bytes) -> JournalRecord | None:
     try:
         raw = json.loads(line)
         fields = {name: raw[name] for name in JournalRecord.__slots__}
-        return JournalRecord(**fields) if _digest(raw["body"]) == raw["sha256"] else None
+        return JournalRecord(**fields) if body_digest(raw["body"]) == raw["sha256"] else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -8,6 +8,7 @@ and indicators are causal, so one pass over the whole range gives each cycle wha
 History holds no mid, mark, oracle or open interest: they are absent in every snapshot, never invented.
 """
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from types import MappingProxyType
 import polars as pl
 
 from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, MarketHistory
-from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory
+from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory, frame_bytes
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.funding import missing_hours
 from wonttrade_dagster.core.indicators import IndicatorEngine
@@ -74,6 +75,7 @@ class _Tape:
     """Everything replayed of one symbol."""
 
     asset: AssetSpec
+    history_sha256: str
     intraday: ReplayWindow
     long_term: ReplayWindow
     finest: ReplayWindow
@@ -137,6 +139,19 @@ class BacktestReplayProvider(MarketData):
     def assets(self) -> Mapping[str, AssetSpec]:
         """The rules this replay was given."""
         return self._assets
+
+    @property
+    def history_sha256(self) -> str:
+        """Of every stored candle and rate that was read: another one means that the history was changed."""
+        digests = "".join(tape.history_sha256 for tape in self._tapes.values())
+        return hashlib.sha256(digests.encode()).hexdigest()
+
+    @property
+    def windows(self) -> Mapping[str, str | int]:
+        """What must be known beside range and symbols to load the same again."""
+        intraday, long_term = self._intervals
+        bars = self._span.history_bars
+        return {"intraday_interval": intraday, "long_interval": long_term, "history_bars": bars}
 
     @property
     def bar_intervals(self) -> Mapping[str, str]:
@@ -222,8 +237,10 @@ class BacktestReplayProvider(MarketData):
         intraday, long_term = (_with_indicators(stored.window(name)) for name in self._intervals)
         span = self._span
         funding = history.funding(symbol, span.from_ms - _FUNDING_VALID_MS, span.to_ms + 1)
+        digest = hashlib.sha256(stored.digest().encode() + frame_bytes(funding))
         return _Tape(
             asset=self._assets[symbol],
+            history_sha256=digest.hexdigest(),
             intraday=intraday,
             long_term=long_term,
             finest=stored.finest(intraday),

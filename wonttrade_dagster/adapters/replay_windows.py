@@ -4,6 +4,7 @@ Belongs here: choosing the finest candles that cover a range, and refusing range
 Does not belong here: snapshots (``replay``), how candles are stored (``history``).
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -92,6 +93,14 @@ class SymbolHistory:
             if interval_ms(interval) <= longest_ms
         }
 
+    def digest(self) -> str:
+        """SHA-256 of all candles read, so that a later look can tell whether they are still the same."""
+        found = hashlib.sha256()
+        for interval, frame in self._stored.items():
+            found.update(f"{self.symbol} {interval} {frame.height}".encode())
+            found.update(frame_bytes(frame))
+        return found.hexdigest()
+
     def window(self, interval: str) -> ReplayWindow:
         """The finest candles that make up ``interval`` over the range, warm-up included.
 
@@ -151,3 +160,8 @@ class SymbolHistory:
                 f"indicators need {MIN_BARS}; begin the backtest later or {_REMEDY}"
             )
         return start_ms
+
+
+def frame_bytes(frame: pl.DataFrame) -> bytes:
+    """The numbers of a frame, column by column."""
+    return b"".join(column.to_numpy().tobytes() for column in frame.get_columns())

@@ -25,6 +25,13 @@ app.add_typer(history_app, name="history")
 
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
+Cycle = Annotated[
+    str | None,
+    typer.Argument(
+        help="Its UTC minute, like 2026-11-23T12:03, or last.", metavar="CYCLE", show_default=False
+    ),
+]
+BacktestId = Annotated[str | None, typer.Option("--backtest", help="Of this backtest, not of live trading.")]
 DEFAULT_CONFIG = Path("wonttrade.toml")
 
 
@@ -121,6 +128,20 @@ def report(
     from wonttrade_dagster.cli.report import show_report
 
     show_report(config, backtest_id, as_json=json)
+
+
+@app.command()
+def replay(
+    cycle: Cycle = None,
+    every: Annotated[bool, typer.Option("--all", help="Every stored cycle, with counts.")] = False,
+    backtest_id: BacktestId = None,
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> int:
+    """Compute stored cycles again, without model or venue; exit code 1 when a byte differs."""
+    from wonttrade_dagster.cli.replay import run_replay
+
+    return run_replay(config, cycle, backtest_id, every=every, as_json=json)
 
 
 @app.command()

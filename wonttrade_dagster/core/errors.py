@@ -7,6 +7,7 @@ Exceptions are for what the caller cannot go on from::
     WontTradeError
     ├── ConfigurationError        wonttrade.toml is missing or wrong (exit code 2)
     ├── UsageError                a command was asked for something that cannot be (exit code 2)
+    ├── UnknownCycleError         a cycle was asked for that is not stored
     ├── HistoryError              market history is missing, broken or not importable
     ├── StorageError              the disk or DuckDB did not take a write
     │   └── StorageLockedError    another process holds the DuckDB file
@@ -42,6 +43,10 @@ class UsageError(WontTradeError):
     """A command was called in a way that cannot work."""
 
     exit_code = 2
+
+
+class UnknownCycleError(WontTradeError):
+    """There is no record of the cycle that was asked for; names the nearest ones."""
 
 
 class HistoryError(WontTradeError):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wonttrade_dagster.adapters.backtest_line import shared_of
 from wonttrade_dagster.adapters.backtest_results import (
     SUMMARY_NAME,
     BacktestResults,
@@ -34,7 +35,7 @@ from wonttrade_dagster.core.backtest import (
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
-from wonttrade_dagster.core.model import Refusal, Stage
+from wonttrade_dagster.core.model import AssetSpec, Refusal, Stage
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
 from wonttrade_dagster.settings import Settings
@@ -70,6 +71,15 @@ class BacktestSpec:
     def cycles(self) -> int:
         """Decision times in the range."""
         return len(decision_times(self.from_ms, self.to_ms, self.cycle_minutes))
+
+
+def replay_again(
+    history: MarketHistory, facts: Mapping[str, Any], assets: Mapping[str, AssetSpec]
+) -> BacktestReplayProvider:
+    """The stored market of an earlier backtest, by the first line of its results. Raises ``HistoryError``."""
+    return BacktestReplayProvider(
+        history, assets, facts["symbols"], from_ms=facts["from_ms"], to_ms=facts["to_ms"], **facts["windows"]
+    )
 
 
 def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: int) -> BacktestReplayProvider:
@@ -139,7 +149,7 @@ def run_backtest_range(
     walk = _Walk(executor, replay, settings.symbols.tracked, spec.from_ms - LOOK_BACK_MS, clock)
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles, results in {folder}")
     with results.journal:
-        results.begin(_facts(settings, spec, parts), spec.from_ms)
+        results.begin(_facts(settings, spec, parts, replay), spec.from_ms)
         results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
         count = run_backtest(
             parts,
@@ -202,7 +212,9 @@ def _plain(event: object) -> Mapping[str, Any]:
     return {"event": type(event).__name__, **json.loads(encode(event))}
 
 
-def _facts(settings: Settings, spec: BacktestSpec, parts: CycleParts) -> dict[str, Any]:
+def _facts(
+    settings: Settings, spec: BacktestSpec, parts: CycleParts, replay: BacktestReplayProvider
+) -> dict[str, Any]:
     """The first line of the results: everything one needs to run it again."""
     return {
         **asdict(spec),
@@ -212,6 +224,9 @@ def _facts(settings: Settings, spec: BacktestSpec, parts: CycleParts) -> dict[st
         "initial_equity_usd": str(settings.backtest.initial_equity_usd),
         "taker_fee_bps": str(settings.backtest.taker_fee_bps),
         "slippage_bps": str(settings.backtest.slippage_bps),
+        **shared_of(parts, replay.assets()),
+        "windows": replay.windows,
+        "history_sha256": replay.history_sha256,
     }
 
 

@@ -1,0 +1,341 @@
+"""A stored cycle computed once more: indicators, prompt, verdict and plan from the records alone.
+
+Belongs here: which stage is computed from which records, and what differs when the bytes are not the same.
+Does not belong here: finding and reading records (``adapters.archive``), showing them.
+
+Every stage is computed from the *stored* records that it read, so that one difference names one stage. What
+came from outside (market, account, the model's words, the venue's answers) is checked for being whole.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.context import ContextBuilder, ContextInputs, PromptTemplate
+from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS, Record, with_identity
+from wonttrade_dagster.core.decision import JudgementInputs
+from wonttrade_dagster.core.errors import ConfigurationError
+from wonttrade_dagster.core.indicators import IndicatorEngine
+from wonttrade_dagster.core.llm_engine import judge_reply
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    CycleSetting,
+    Decision,
+    DecisionRecord,
+    ExecutionPlan,
+    IndicatorSnapshot,
+    LlmContext,
+    MarketSnapshot,
+    Refusal,
+    Stage,
+    StageFailure,
+)
+from wonttrade_dagster.core.planning import Planning
+from wonttrade_dagster.core.replay_parts import RecordedWorld, parts_of
+
+MAX_DIFF_LINES = 12
+MAX_LINE_CHARACTERS = 200
+
+IndicatorsAt = Callable[[MarketSnapshot, int], IndicatorSnapshot]
+"""Indicators of a market, for so many points."""
+
+
+class ReplayVerdict(StrEnum):
+    """What became of one stage."""
+
+    SAME = "same"
+    DIFFERS = "differs"
+    NOT_STORED = "not stored"
+
+
+@dataclass(frozen=True, slots=True)
+class StageCheck:
+    """One stage of one cycle, computed again.
+
+    Attributes:
+        stage: which.
+        verdict: how it compares with the record.
+        detail: a short unified diff, or what is missing; a remark for a stage that is the same.
+    """
+
+    stage: Stage
+    verdict: ReplayVerdict
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredCycle:
+    """Everything that was stored of one cycle.
+
+    Attributes:
+        cycle_ms: the cycle.
+        payloads: JSON of each stage that is there.
+        seals: SHA-256 of a stage's JSON, from a second place.
+        contradictions: a sentence for each stage that a second place tells otherwise.
+        missing: why a stage is not there, where more is known than that.
+        template: the prompt as it was then; None when its files are not stored.
+        prior: the decision that the plan put protection back from; None without one.
+        prior_missing: whether there was one and it is not stored.
+        pieced: stages whose payload was pieced together from less than a record: to read, not to compare.
+        indicators: how they were computed; None for :class:`IndicatorEngine` on the snapshot.
+    """
+
+    cycle_ms: int
+    payloads: Mapping[Stage, bytes]
+    seals: Mapping[Stage, str] = field(default_factory=dict)
+    contradictions: Mapping[Stage, str] = field(default_factory=dict)
+    missing: Mapping[Stage, str] = field(default_factory=dict)
+    template: PromptTemplate | None = None
+    prior: Decision | None = None
+    prior_missing: bool = False
+    pieced: frozenset[Stage] = frozenset()
+    indicators: IndicatorsAt | None = None
+
+    def record(self, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
+        """The record of a stage, None where it is not there or not readable."""
+        payload = self.payloads.get(stage)
+        if payload is None:
+            return None
+        try:
+            return decode(STAGE_RECORDS[stage], payload)
+        except (ValidationError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+class NotStoredError(Exception):
+    """What a stage is computed from is not there; says what."""
+
+
+def replay_cycle(stored: StoredCycle) -> tuple[StageCheck, ...]:
+    """Compute every stage of a cycle again and compare it, byte by byte, with what was recorded."""
+    return tuple(_check(stored, stage) for stage in EDGES)
+
+
+def indicators_of(stored: StoredCycle, points: int) -> IndicatorSnapshot | StageFailure:
+    """The indicators of a stored market. Raises ``NotStoredError`` without one."""
+    market = _needed(stored, Stage.MARKET_SNAPSHOTS)
+    if isinstance(market, StageFailure):
+        return market
+    compute = stored.indicators or (lambda snapshot, count: IndicatorEngine(count).compute(snapshot))
+    try:
+        return compute(market, points)
+    except ValueError as error:
+        return StageFailure(Stage.INDICATORS, "indicators_unavailable", str(error))
+
+
+def _check(stored: StoredCycle, stage: Stage) -> StageCheck:
+    payload = stored.payloads.get(stage)
+    if stage in stored.pieced or (payload is None and stage not in stored.seals):
+        return StageCheck(stage, ReplayVerdict.NOT_STORED, stored.missing.get(stage, ""))
+    if payload is not None and stored.record(stage) is None:
+        return StageCheck(stage, ReplayVerdict.DIFFERS, "the record is damaged: it cannot be read")
+    if stage in stored.contradictions:
+        return StageCheck(stage, ReplayVerdict.DIFFERS, stored.contradictions[stage])
+    try:
+        again = encode(_AGAIN[stage](stored), STAGE_RECORDS[stage])
+    except NotStoredError as error:
+        return StageCheck(stage, ReplayVerdict.NOT_STORED, str(error))
+    if payload is not None and again != payload:
+        return StageCheck(stage, ReplayVerdict.DIFFERS, difference(payload, again))
+    seal = stored.seals.get(stage)
+    if seal is not None and hashlib.sha256(again).hexdigest() != seal:
+        return StageCheck(stage, ReplayVerdict.DIFFERS, "its hash is not the one that was written down then")
+    return StageCheck(stage, ReplayVerdict.SAME)
+
+
+# --- the stages ------------------------------------------------------------------------------------
+
+
+def _as_it_stands(stage: Stage) -> Callable[[StoredCycle], Record]:
+    """What came from outside cannot be computed: its record must be whole."""
+    return lambda stored: _needed(stored, stage)
+
+
+def _indicators(stored: StoredCycle) -> Record:
+    known = stored.record(Stage.INDICATORS)
+    if isinstance(known, StageFailure) and known.reason == "stage_crashed":
+        return known
+    return indicators_of(stored, _points(stored, known))
+
+
+def _points(stored: StoredCycle, known: Any) -> int:  # noqa: ANN401 (the record of the stage)
+    setting = _setting(stored)
+    if setting is not None:
+        return setting.series_points
+    if not isinstance(known, IndicatorSnapshot) or not known.symbols:
+        raise NotStoredError("the number of points is not stored")
+    return max(known.symbols[0].intraday.height, known.symbols[0].long_term.height)
+
+
+def _llm_contexts(stored: StoredCycle) -> Record:
+    known = stored.record(Stage.LLM_CONTEXTS)
+    if not isinstance(known, LlmContext):
+        return _first_failure(stored, known)
+    if known.setting is None:
+        raise NotStoredError("the limits, rules and cadence that the prompt was made under")
+    if stored.template is None:
+        raise NotStoredError("the prompt's files")
+    market, account = _snapshots(stored)
+    points = _indicators_record(stored, known.setting)
+    builder = ContextBuilder(
+        stored.template, known.setting.limits, known.setting.rules, known.setting.cycle_minutes
+    )
+    inputs = ContextInputs(
+        stored.cycle_ms, market, points, account, known.performance, known.prior, known.alerts
+    )
+    try:
+        return replace(known, prompt=builder.build(inputs))
+    except ConfigurationError as error:
+        raise NotStoredError(f"a prompt that can be made: {error}") from error
+
+
+def _indicators_record(stored: StoredCycle, setting: CycleSetting) -> IndicatorSnapshot:
+    """As stored; a backtest stores their hash only and they are computed."""
+    record = stored.record(Stage.INDICATORS)
+    if record is None and Stage.INDICATORS in stored.seals:
+        record = indicators_of(stored, setting.series_points)
+    if not isinstance(record, IndicatorSnapshot):
+        raise NotStoredError(f"the record of {Stage.INDICATORS}")
+    return record
+
+
+def _decisions(stored: StoredCycle) -> Record:
+    known: DecisionRecord = stored.record(Stage.DECISIONS)
+    context = _needed(stored, Stage.LLM_CONTEXTS)
+    if isinstance(context, StageFailure):
+        return replace(known, outcome=Refusal(context.reason, context.detail), prompt=None, reply=None)
+    if known.reply is None:  # no answer, or a stage that crashed: the refusal came from outside
+        return known
+    if context.setting is None:
+        raise NotStoredError("the limits that the reply was judged by")
+    market, account = _snapshots(stored)
+    setting = context.setting
+    inputs = JudgementInputs(market, account, context.prior, setting.limits, setting.entry_cost_bps)
+    judged = replace(known, outcome=judge_reply(known.reply, inputs), prompt=context.prompt)
+    return with_identity(judged, context.prior)
+
+
+def _execution_plans(stored: StoredCycle) -> Record:
+    known: ExecutionPlan = stored.record(Stage.EXECUTION_PLANS)
+    decision: DecisionRecord = _needed(stored, Stage.DECISIONS)
+    setting = known.basis.setting if known.basis else _setting(stored)
+    if setting is None or (known.basis is None and known.account is not None):
+        raise NotStoredError("what the plan was made from beside decision, account and market")
+    if stored.prior_missing:
+        raise NotStoredError("the decision that protection was put back from")
+    outcome = known.refusal if known.refusal and known.refusal.reason == "stage_crashed" else decision.outcome
+    planning = Planning(parts_of(_world(stored, known), setting), stored.cycle_ms)
+    return planning.plan(outcome, _prices(stored, known))
+
+
+def _world(stored: StoredCycle, known: ExecutionPlan) -> RecordedWorld:
+    refusal, basis = known.refusal, known.basis
+    is_fault = refusal is not None and refusal.reason == "journal_unavailable"
+    at_ms, prior = basis.prior_cycle_ms if basis else None, stored.prior
+    return RecordedWorld(
+        account=known.account,
+        unreadable=refusal.detail if refusal else "",
+        assets={asset.symbol: asset for asset in basis.assets} if basis else {},
+        planned_at_ms=basis.planned_at_ms if basis else stored.cycle_ms,
+        prior=None if at_ms is None or prior is None else (at_ms, prior),
+        stranger_oids=frozenset(basis.stranger_oids) if basis else frozenset(),
+        journal_fault=refusal.detail if is_fault and refusal else None,
+    )
+
+
+def _prices(stored: StoredCycle, known: ExecutionPlan) -> Mapping[str, Decimal]:
+    """Prices of the snapshot; without one, the marks that were read with the account if they are enough."""
+    market = stored.record(Stage.MARKET_SNAPSHOTS)
+    if isinstance(market, MarketSnapshot):
+        return {m.symbol: m.reference_px for m in market.markets}
+    marks = dict(known.account.marks) if known.account else {}
+    symbols = known.basis.setting.symbols if known.basis else ()
+    if market is None and any(symbol not in marks for symbol in symbols):
+        raise NotStoredError("the prices that the plan was made at")
+    return {}
+
+
+_AGAIN: Mapping[Stage, Callable[[StoredCycle], Record]] = {
+    **{stage: _as_it_stands(stage) for stage in Stage},
+    Stage.INDICATORS: _indicators,
+    Stage.LLM_CONTEXTS: _llm_contexts,
+    Stage.DECISIONS: _decisions,
+    Stage.EXECUTION_PLANS: _execution_plans,
+}
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def _needed(stored: StoredCycle, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
+    record = stored.record(stage)
+    if record is None:
+        why = stored.missing.get(stage)
+        raise NotStoredError(f"the record of {stage}{f' ({why})' if why else ''}")
+    return record
+
+
+def _snapshots(stored: StoredCycle) -> tuple[MarketSnapshot, AccountSnapshot]:
+    market, account = _needed(stored, Stage.MARKET_SNAPSHOTS), _needed(stored, Stage.ACCOUNT_SNAPSHOTS)
+    if isinstance(market, StageFailure) or isinstance(account, StageFailure):
+        raise NotStoredError("a market and an account")
+    return market, account
+
+
+def _setting(stored: StoredCycle) -> CycleSetting | None:
+    context = stored.record(Stage.LLM_CONTEXTS)
+    if isinstance(context, LlmContext) and context.setting is not None:
+        return context.setting
+    plan = stored.record(Stage.EXECUTION_PLANS)
+    return plan.basis.setting if isinstance(plan, ExecutionPlan) and plan.basis else None
+
+
+def _first_failure(stored: StoredCycle, known: Any) -> Record:  # noqa: ANN401 (a record)
+    for stage in EDGES[Stage.LLM_CONTEXTS]:
+        record = stored.record(stage)
+        if isinstance(record, StageFailure):
+            return record
+    failure: StageFailure = known  # the ledger could not be read, or the stage crashed: from outside
+    return failure
+
+
+# --- what differs ----------------------------------------------------------------------------------
+
+
+def difference(stored: bytes, again: bytes) -> str:
+    """A short unified diff of two records, a line for each value, named by its place."""
+    try:
+        before, after = list(_lines(from_json(stored))), list(_lines(from_json(again)))
+    except ValueError:
+        return "the record is damaged: it cannot be read"
+    found = list(difflib.unified_diff(before, after, "stored", "computed now", lineterm="", n=0))
+    if not found:
+        return "the same values, written in other bytes"
+    shown = [_shortened(line) for line in found[:MAX_DIFF_LINES]]
+    rest = len(found) - len(shown)
+    return "\n".join([*shown, f"… {rest} lines more"] if rest > 0 else shown)
+
+
+def _lines(value: Any, place: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _lines(item, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _lines(item, f"{place}[{number}]")
+    elif isinstance(value, str) and "\n" in value:
+        yield from (f"{place}: {line}" for line in value.split("\n"))
+    else:
+        yield f"{place}: {to_json(value).decode()}"
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= MAX_LINE_CHARACTERS else line[: MAX_LINE_CHARACTERS - 1] + "…"
