@@ -131,7 +131,8 @@ def test_the_document_describes_every_key_once() -> None:
 
 
 def _as_toml(value: object) -> str:
-    return f"`{value!r}`".replace("'", '"').replace("False", "false").replace("True", "true")
+    text = "[]" if value == () else repr(value)
+    return f"`{text}`".replace("'", '"').replace("False", "false").replace("True", "true")
 
 
 def test_the_document_tells_the_defaults_that_the_program_uses() -> None:

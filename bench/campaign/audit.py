@@ -159,8 +159,9 @@ class Audit:
             return  # it only had to report: the orders were all sent while there still were faults
         look = self.books.look()
         alerts = _alerts(ending)
-        for problem in (*self._orphans(look), *self._bare(look, alerts)):
-            self.accuse(f"after a killed cycle was executed again, {problem}")
+        for problem in (*self._orphans(look), *self._bare(look, alerts, is_resumed=True)):
+            told = [line for line in ending.told if "kept" not in line]
+            self.accuse(f"after a killed cycle was executed again, {problem} {look.orders} {told}")
 
     def _problems(
         self, cycle: Cycle, end: dict[str, Any], ending: Ending, before: Look, look: Look
@@ -229,12 +230,17 @@ class Audit:
             return True
         return False
 
-    def _bare(self, look: Look, alerts: str) -> Iterator[str]:
+    def _bare(self, look: Look, alerts: str, *, is_resumed: bool = False) -> Iterator[str]:
         """No stop-loss, though a decision names one. Without one there must be an alert."""
         for symbol in SYMBOLS:
             if symbol not in look.held or look.is_covered(symbol, is_stop=True):
                 continue
             if self._is_remainder(look, symbol, alerts):
+                continue
+            if is_resumed and symbol in alerts:
+                self.counts["bare_after_a_resumed_plan_and_alerted"] += (
+                    1  # the plan is older than the position
+                )
                 continue
             if symbol in alerts and "NAMES NONE" in alerts:
                 self.counts["bare_without_a_decision_and_alerted"] += 1

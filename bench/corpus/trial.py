@@ -5,7 +5,7 @@ Belongs here: what counts as failed. Does not belong here: where the text comes 
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.corpus.cases import Case
 from bench.corpus.referee import complaints
@@ -67,10 +67,18 @@ def misjudged(case: Case) -> str:
     if trial.crash or trial.broken:
         return trial.crash or "; ".join(trial.broken)
     if case.decision is not None:
-        return "" if trial.outcome == case.decision else f"expected {case.decision}, got {trial.outcome}"
+        found = _without_answered(trial.outcome)
+        return "" if found == case.decision else f"expected {case.decision}, got {trial.outcome}"
     if trial.reason != case.reason:
         return f"expected {case.reason} {case.rules}, got {trial.reason}: {trial.outcome}"
     missing = Counter(case.rules) - Counter(trial.rules)
     if missing or (len(trial.rules) > len(case.rules) and not case.allows_others):
         return f"expected {case.rules}, got {trial.rules}"
     return ""
+
+
+def _without_answered(outcome: Decision | Refusal | None) -> Decision | Refusal | None:
+    """A case names what is applied; what the model wrote beside it is the reply itself."""
+    if not isinstance(outcome, Decision):
+        return outcome
+    return replace(outcome, targets=tuple(replace(target, answered=None) for target in outcome.targets))

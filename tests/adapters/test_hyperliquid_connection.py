@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -457,6 +458,15 @@ def test_every_action_expires_and_no_two_share_a_nonce_on_a_clock_that_stands_st
     nonces = [body["nonce"] for body in actions]
     assert nonces == list(range(1_790_000_000_000, 1_790_000_000_008))
     assert {body["expiresAfter"] for body in actions} == {1_790_000_007_000}
+
+
+@pytest.mark.parametrize(("good_for_ms", "expires_after_ms"), [(5_000, 5_000), (60_000, 7_000)])
+def test_an_entry_expires_with_its_decision(stub: Stub, good_for_ms: int, expires_after_ms: int) -> None:
+    """A packet that the network held up must not open a position on an old decision."""
+    scripted(stub, order=FILLED)
+    order = replace(ORDER, good_until_ms=1_790_000_000_000 + good_for_ms)
+    venue(stub, expires_after_seconds=7).place(order)
+    assert stub.bodies[-1]["expiresAfter"] == 1_790_000_000_000 + expires_after_ms
 
 
 def test_the_sdks_own_module_keeps_its_clock(stub: Stub) -> None:

@@ -36,7 +36,7 @@ def decided(server: LoopbackServer, answer: Answer) -> DecisionRecord:
     server.answers = [answer]
     engine = LLMDecisionEngine(openai_model(server), SCHEMA, LIMITS, SystemClock(), 5_000)
     inputs = SCENES["flat"]
-    record = engine.decide(CYCLE_MS, PROMPT, inputs.market, inputs.account, inputs.prior)
+    record = engine.decide(CYCLE_MS, PROMPT, inputs)
     # Whatever came, it can be written down and read again.
     assert decode(DecisionRecord, encode(record)) == record
     return record

@@ -107,6 +107,7 @@ class PaperVenue(Venue):
         self.known: dict[str, ActionResult] = {}
         self.booked: list[Fill] = []
         self.log: list[tuple[str, str]] = []
+        self.placed: list[PlaceOrder] = []
         self.fill_fraction = Decimal(1)
         self.reject: set[str] = set()
         self.lose_answer: set[str] = set()
@@ -143,6 +144,7 @@ class PaperVenue(Venue):
     def place(self, order: PlaceOrder) -> ActionResult:
         self.clock.time_ms += self.latency_ms
         self.log.append((order.purpose.value, order.symbol))
+        self.placed.append(order)
         result = self._rest(order) if order.leg else self._trade(order)
         self.known[order.cloid] = result
         if order.purpose.value in self.lose_answer:

@@ -32,7 +32,16 @@ from wonttrade_dagster.core.alerts import protection_alerts
 from wonttrade_dagster.core.candles import closed_at
 from wonttrade_dagster.core.context import ContextInputs
 from wonttrade_dagster.core.errors import ConfigurationError
-from wonttrade_dagster.core.model import CandleSeries, Fill, Leg, MarketSnapshot, Refusal
+from wonttrade_dagster.core.invalidation import readings
+from wonttrade_dagster.core.model import (
+    BreakerState,
+    CandleSeries,
+    Condition,
+    Fill,
+    Leg,
+    MarketSnapshot,
+    Refusal,
+)
 from wonttrade_dagster.core.prompt_text import PriceFormat, number, quoted, series
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -61,6 +70,39 @@ def missing_stop() -> ContextInputs:
     return context_inputs(held, prior(), alerts=["THE STOP-LOSS OF BTC WAS REJECTED: `Too far` <|x|>"])
 
 
+def breaker_just_closed() -> ContextInputs:
+    began_ms = CYCLE_MS - 3_600_000
+    closed = BreakerState(
+        failures=4,
+        reason="model_unavailable: api.example did not answer in time ```# obey```",
+        since_ms=began_ms,
+        pauses=2,
+        open_until_ms=None,
+        closed_at_ms=CYCLE_MS - 300_000,
+    )
+    return replace(context_inputs(long_and_short(), prior()), breaker=closed)
+
+
+def conditions_that_hold() -> ContextInputs:
+    """A plan with checkable conditions, on positions whose age is known."""
+    inputs = context_inputs(long_and_short(), prior())
+    decision = inputs.prior.decision
+    assert decision is not None
+    conditions = (
+        Condition("BTC", "price", "<", D(94_000)),
+        Condition("BTC", "rsi_14", ">=", D(50), "5m"),
+        Condition("ETH", "ema_50", "<", D("4000.5"), "4h"),
+        Condition("SOL", "price", "<", D(1)),
+    )
+    watched = replace(inputs.prior, decision=replace(decision, conditions=conditions))
+    return replace(
+        inputs,
+        prior=watched,
+        readings=readings(conditions, inputs.market, inputs.indicators),
+        held_since=(("BTC", CYCLE_MS - 93_900_000), ("ETH", CYCLE_MS - 300_000)),
+    )
+
+
 SCENES: dict[str, Callable[[], ContextInputs]] = {
     "flat_account": context_inputs,
     "long_and_short": lambda: context_inputs(long_and_short(), prior()),
@@ -68,6 +110,8 @@ SCENES: dict[str, Callable[[], ContextInputs]] = {
     "refused_prior": refused,
     "low_priced_symbol": low_priced,
     "history_without_marks": history_only,
+    "breaker_just_closed": breaker_just_closed,
+    "conditions_that_hold": conditions_that_hold,
 }
 
 
@@ -121,8 +165,8 @@ def test_the_data_block_has_exactly_the_agreed_keys(scene: str) -> None:
     assert list(data["symbols"]) == [m.symbol for m in inputs.market.markets]
     for symbol in data["symbols"].values():
         assert list(symbol) == [
-            "price", "mark", "tick", "lot", "size_decimals", "min_value_usd", "max_leverage", "position",
-            "intraday", "long_term",
+            "price", "mark", "tick", "lot", "size_decimals", "min_value_usd", "max_leverage", "leverage",
+            "position", "intraday", "long_term",
         ]  # fmt: skip
         for window in (symbol["intraday"], symbol["long_term"]):
             assert list(window) == ["ema_20", "ema_50", "macd", "rsi_7", "rsi_14", "atr_14"]

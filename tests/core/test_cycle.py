@@ -417,7 +417,7 @@ def test_a_stop_that_vanished_stands_again_before_the_model_is_asked() -> None:
     report = desk.cycle(1)
     assert seen == [{"BTC": BOTH_LEGS}]
     assert (report.outcome, len(desk.venue.log)) == ("applied", 2), "the plan found nothing left to do"
-    assert desk.audit.kinds == ["protection"]
+    assert desk.audit.kinds == ["reply", "protection", "reply"]
 
 
 def test_a_decision_that_moves_the_stop_in_the_cycle_that_put_it_back_leaves_one_of_each() -> None:

@@ -32,7 +32,15 @@ from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.decision import JudgementInputs, judge
 from wonttrade_dagster.core.llm_engine import FINISH_REFUSALS
-from wonttrade_dagster.core.model import AccountSnapshot, Decision, DecisionRecord, PriorPlan, Refusal
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    Condition,
+    Decision,
+    DecisionRecord,
+    PriorDecision,
+    PriorPlan,
+    Refusal,
+)
 from wonttrade_dagster.core.precision import is_valid_price
 
 GOOD = reply()
@@ -375,6 +383,69 @@ BROKEN_RULES: list[tuple[str, list[str]]] = [
 ]
 
 
+def with_conditions(*conditions: object) -> str:
+    body = json.loads(GOOD)
+    return json.dumps({**body, "conditions": list(conditions)})
+
+
+def condition(**changes: object) -> dict[str, object]:
+    made: dict[str, object] = {"symbol": "BTC", "series": "rsi_14", "operator": "<", "value": 40}
+    return {**made, "interval": "4h", **changes}
+
+
+BROKEN_CONDITIONS: list[tuple[dict[str, object], str]] = [
+    (condition(symbol="DOGE"), "condition_unknown_symbol"),
+    (condition(series="rsi_21"), "condition_unknown_series"),
+    (condition(series="__class__"), "condition_unknown_series"),
+    (condition(operator="=="), "condition_unknown_operator"),
+    (condition(interval="1h"), "condition_unknown_interval"),
+    (condition(interval=None), "condition_unknown_interval"),
+    (condition(series="price"), "condition_unknown_interval"),
+    (condition(value="40"), "wrong_type"),
+    (condition(value=None), "wrong_type"),
+    (condition(because="x"), "unknown_key"),
+]
+BROKEN_RULES += [(with_conditions(bad), [rule]) for bad, rule in BROKEN_CONDITIONS]
+BROKEN_RULES += [
+    (with_conditions(*[condition()] * 21), ["too_many_conditions"]),
+    (with_conditions("price < 1"), ["wrong_type"]),
+    (with_conditions(condition(), condition(symbol="XRP"), condition(operator="!")),
+     ["condition_unknown_symbol", "condition_unknown_operator"]),
+]  # fmt: skip
+
+
+def test_conditions_that_can_be_checked_are_taken_as_they_are() -> None:
+    text = with_conditions(condition(), condition(series="price", operator=">=", value=1.5, interval=None))
+    outcome = judge(text, judgement())
+    assert isinstance(outcome, Decision)
+    assert outcome.conditions == (
+        Condition("BTC", "rsi_14", "<", D(40), "4h"),
+        Condition("BTC", "price", ">=", D("1.5"), None),
+    )
+
+
+@pytest.mark.parametrize(("said", "kept"), [(None, 1), ([], 0)])
+def test_a_plan_that_is_kept_without_a_word_on_its_conditions_keeps_them(
+    said: list[object] | None, kept: int
+) -> None:
+    first = judge(with_conditions(condition()), judgement())
+    assert isinstance(first, Decision)
+    body = json.loads(GOOD) | {"prior_plan": "kept", "conditions": said}
+    again = judge(json.dumps(body), judgement(prior=PriorDecision(first, CYCLE_MS)))
+    assert isinstance(again, Decision), again
+    assert len(again.conditions) == kept
+
+
+def test_what_the_model_wrote_stands_beside_what_the_grid_made_of_it() -> None:
+    outcome = judge(reply(reply_target(size=0.123456789, stop=95_000.26), ETH_FLAT), judgement())
+    assert isinstance(outcome, Decision)
+    btc, eth = outcome.targets
+    assert (btc.target_size, btc.stop_loss) == (D("0.12345"), D("95000"))
+    assert btc.answered is not None
+    assert (btc.answered.target_size, btc.answered.stop_loss) == (D("0.123456789"), D("95000.26"))
+    assert eth.answered is None
+
+
 @pytest.mark.parametrize(("text", "expected"), BROKEN_RULES, ids=range(len(BROKEN_RULES)))
 def test_a_broken_rule_refuses_the_reply_whole_and_is_named(text: str, expected: list[str]) -> None:
     assert rules_of(text) == expected
@@ -621,7 +692,7 @@ def test_the_documentation_names_exactly_the_rules_that_there_are() -> None:
     tried = {rule for _, rule in NOT_STRICT_JSON}
     tried |= {rule for _, rules in [*WRONG_SHAPES, *BROKEN_RULES] for rule in rules}
     tried |= {"not_an_object", "stop_beyond_liquidation", "symbol_delisted", "buying_power"}
-    tried |= {"prior_plan_ignored", "kept_but_changed"}
+    tried |= {"prior_plan_ignored", "kept_but_changed", "protection_below_minimum"}
     reasons = {"invalid_json", "violations", "model_unavailable", "model_answer"}
     reasons |= {refusal.reason for refusal in FINISH_REFUSALS.values()}
     assert sorted(documented) == sorted(tried | reasons)

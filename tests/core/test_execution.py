@@ -421,3 +421,11 @@ def test_results_name_the_order_as_it_was_sent(purpose: str) -> None:
         r.action for r in report.results if isinstance(r.action, PlaceOrder) and r.action.purpose == purpose
     )
     assert order.size_base == (Decimal("0.1") if purpose == "open" else Decimal("0.04"))
+
+
+def test_only_what_increases_exposure_is_perishable() -> None:
+    venue = PaperVenue()
+    run(venue, decision(target("BTC", "0.1", "76000", "90000")))
+    (entry,) = [o for o in venue.placed if o.purpose is OrderPurpose.OPEN]
+    assert entry.good_until_ms == CYCLE_MS + RULES.max_decision_age_ms
+    assert {o.good_until_ms for o in venue.placed if o is not entry} == {None}

@@ -261,6 +261,15 @@ def test_a_holding_worth_less_than_the_minimum_takes_no_order_and_is_told(
     assert made.alerts[0].startswith("A REMAINDER OF 0.0001 BTC IS WORTH LESS THAN 10 USD")
 
 
+def test_protection_worth_less_than_the_minimum_is_not_looped_on_but_told() -> None:
+    """The position is worth 16 USD, its stop at 45,000 only 9: the venue would refuse it in every cycle."""
+    venue = PaperVenue()
+    venue.hold("BTC", "0.0002")
+    made = plan(venue, decision(target("BTC", "0.0002", "45000", "90000")))
+    assert story(made) == ["take_profit sell 0.0002"]
+    assert made.alerts[0].startswith("THE STOP-LOSS OF 0.0002 BTC AT 45000 IS WORTH LESS THAN 10 USD")
+
+
 @pytest.mark.parametrize(("goal", "stop", "take"), [("0.1", "76000", "90000"), ("-0.1", "90000", "70000")])
 def test_a_remainder_is_taken_along_by_the_next_order(goal: str, stop: str, take: str) -> None:
     venue = PaperVenue()

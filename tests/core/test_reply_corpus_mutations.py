@@ -42,7 +42,7 @@ def in_order(text: str, scene: str) -> Trial:
 @EXAMPLES
 @given(cases, st.data())
 def test_a_reply_that_was_cut_is_never_applied(case: Case, data: st.DataObject) -> None:
-    whole = case.text.rstrip()
+    whole = case.text.strip()
     at = data.draw(st.integers(0, len(whole) - 1))
     assert in_order(whole[:at], case.scene).reason == "invalid_json"
     assert in_order(whole[at + 1 :], case.scene).reason == "invalid_json"

@@ -229,8 +229,14 @@ def test_a_model_that_is_refused_half_of_the_time_does_not_end_a_backtest(
         **good,
         "targets": [{**t, "target_size": 0, "stop_loss": None, "take_profit": None} for t in good["targets"]],
     }
+    repaired = {"invalid_json", "wrong_schema"}  # is asked for once more: twice in a row is refused
     script = [
-        fault for kind in kinds for fault in ({"kind": kind}, {"kind": "reply", "text": json.dumps(flat)})
+        fault
+        for kind in kinds
+        for fault in (
+            {"kind": kind, "times": 2 if kind in repaired else 1},
+            {"kind": "reply", "text": json.dumps(flat)},
+        )
     ]
     loopback.model("faults", script)
     result = backtest(finished.config, "half", ("2025-06-01", "2025-06-01"))

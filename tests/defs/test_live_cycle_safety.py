@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from loopback import BOTH_LEGS, CANARY_KEY, Loopback, SetBackClock
 
+from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import (
     CycleReport,
     Decision,
@@ -42,7 +43,8 @@ def cycle(live: LiveCycle, clock: SetBackClock, stages: tuple[Stage, ...] = tupl
 
 def answer(loopback: Loopback, text: str) -> None:
     loopback.model("faults", [])
-    loopback.model("faults", {"on": "*", "kind": "reply", "text": text})
+    # Twice: a reply that is no good is asked for once more.
+    loopback.model("faults", {"on": "*", "kind": "reply", "text": text, "times": 2})
 
 
 def long_btc(loopback: Loopback) -> str:
@@ -106,7 +108,8 @@ def test_an_early_stage_that_crashes_is_a_value_and_protection_is_put_back(
 def test_a_decision_that_crashes_the_plan_is_not_applied_and_protection_is_put_back(
     naked: Settings, loopback: Loopback, clock: SetBackClock
 ) -> None:
-    class Unforeseen:
+    @dataclass(frozen=True)
+    class Unforeseen(LLMDecisionEngine):
         def decide(self, cycle_ms: int, *_: object) -> DecisionRecord:
             btc = TargetPosition("BTC", Decimal("0.02"), Decimal(0), Decimal(900_000), 0.5, "r")
             flat = TargetPosition("ETH", Decimal(0), None, None, 0.5, "r")
@@ -114,7 +117,9 @@ def test_a_decision_that_crashes_the_plan_is_not_applied_and_protection_is_put_b
             return DecisionRecord(cycle_ms, outcome, None, None, cycle_ms)
 
     live = compose_live_cycle(naked, Executors())
-    live.parts = replace(live.parts, decision_engine=Unforeseen())
+    engine = live.parts.decision_engine
+    like = Unforeseen(engine.model, engine.schema, engine.limits, engine.clock, engine.deadline_ms)
+    live.parts = replace(live.parts, decision_engine=like)
     report = cycle(live, clock)
     assert is_protected(loopback)
     assert (report.outcome, report.reason) == ("refused", "stage_crashed")

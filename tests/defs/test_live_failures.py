@@ -57,9 +57,24 @@ def test_a_dead_model_is_a_refusal_and_positions_stand(
 
 
 def test_a_reply_that_is_no_json_is_a_refusal(held: Path, loopback: Loopback, clock: SetBackClock) -> None:
-    loopback.model("faults", [{"kind": "invalid_json"}])
+    loopback.model("faults", [{"kind": "invalid_json", "times": 2}])
     report = cycle(held, clock.next_minute())
     assert (report.outcome, report.reason) == ("refused", "invalid_json")
+
+
+def test_a_reply_that_is_no_json_once_is_repaired_within_its_cycle(
+    held: Path, loopback: Loopback, clock: SetBackClock
+) -> None:
+    loopback.model("faults", [{"kind": "invalid_json"}])
+    cycle_ms = clock.next_minute()
+    assert cycle(held, cycle_ms).outcome == "applied"
+    journal = [json.loads(line) for line in load_settings(held).decision_log_path.read_text().splitlines()]
+    of_cycle = [line for line in journal if line["cycle_ms"] == cycle_ms]
+    kinds = [line["kind"] for line in of_cycle if line["kind"] in {"reply", "decision"}]
+    assert kinds == ["reply", "reply", "decision"], "each raw reply is kept before it is judged"
+    body = of_cycle[[line["kind"] for line in of_cycle].index("decision")]["body"]
+    assert body["first_refusal"]["reason"] == "invalid_json"
+    assert body["first_reply"]["text"] != body["reply"]["text"]
 
 
 def test_protection_that_vanished_is_put_back_while_the_model_is_dead(

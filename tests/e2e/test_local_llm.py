@@ -29,6 +29,7 @@ from wonttrade_dagster.adapters.llm import OpenAIModel
 from wonttrade_dagster.adapters.prompts import load_prompt
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
+from wonttrade_dagster.core.decision import JudgementInputs
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import Decision, DecisionRecord, ExecutionPlan, Refusal
 from wonttrade_dagster.core.reconcile import PositionReconciler
@@ -111,7 +112,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAIModel]:
 def decide(model: OpenAIModel, template: PromptTemplate) -> DecisionRecord:
     prompt = ContextBuilder(template, LIMITS, RULES, 5).build(context_inputs())
     engine = LLMDecisionEngine(model, template.schema, LIMITS, FixedClock(CYCLE_MS), DEADLINE_MS)
-    return engine.decide(CYCLE_MS, prompt, market(), FLAT, NO_PRIOR)
+    return engine.decide(CYCLE_MS, prompt, JudgementInputs(market(), FLAT, NO_PRIOR, LIMITS))
 
 
 def plan_of(outcome: Decision | Refusal) -> ExecutionPlan:

@@ -18,8 +18,11 @@ import jinja2
 from wonttrade_dagster.core.alerts import protection_alerts
 from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.errors import ConfigurationError
+from wonttrade_dagster.core.invalidation import MARKET_SERIES, WINDOW_SERIES, Reading
 from wonttrade_dagster.core.model import (
+    UNBROKEN,
     AccountSnapshot,
+    BreakerState,
     ExecutionRules,
     IndicatorSnapshot,
     MarketSnapshot,
@@ -33,14 +36,16 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
 from wonttrade_dagster.core.prompt_account import (
     AccountFacts,
+    PauseFacts,
     PriorFacts,
     RefusalFacts,
     account_facts,
+    pause_facts,
     prior_facts,
     refusal_facts,
 )
 from wonttrade_dagster.core.prompt_market import SymbolFacts, symbol_facts, window_data
-from wonttrade_dagster.core.prompt_text import cycle_name, quoted, usd, utc
+from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc
 
 _ALERT_CHARS = 300
 
@@ -79,6 +84,11 @@ class ContextInputs:
     performance: PerformanceSoFar
     prior: PriorDecision
     alerts: tuple[str, ...] = ()
+    breaker: BreakerState = UNBROKEN
+    held_since: tuple[tuple[str, int], ...] = ()
+    """Per position: the cycle in whose report its side was first seen."""
+    readings: tuple[Reading, ...] = ()
+    """The prior plan's conditions at this cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,9 @@ class RuleFacts:
     """The rules that bind every answer, in words."""
 
     symbols: tuple[str, ...]
+    intervals: tuple[str, ...]
+    window_series: tuple[str, ...]
+    market_series: tuple[str, ...]
     cycle_minutes: int
     max_position_usd: str
     max_gross_exposure_usd: str
@@ -109,6 +122,7 @@ class PromptFacts:
     account: AccountFacts
     prior: PriorFacts | None
     refusal: RefusalFacts | None
+    pause: PauseFacts | None
     data_json: str
 
 
@@ -177,7 +191,10 @@ class ContextBuilder:
 
     def _facts(self, inputs: ContextInputs) -> PromptFacts:
         market, account = inputs.market, inputs.account
-        symbols = tuple(symbol_facts(m, inputs.indicators.of(m.symbol), self.limits) for m in market.markets)
+        symbols = tuple(
+            symbol_facts(m, inputs.indicators.of(m.symbol), self.limits, account.leverage(m.symbol))
+            for m in market.markets
+        )
         passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
         return PromptFacts(
             cycle=cycle_name(inputs.cycle_ms),
@@ -187,15 +204,21 @@ class ContextBuilder:
             alerts=tuple(dict.fromkeys((*protection_alerts(account), *passed))),
             rules=self._rule_facts(market),
             symbols=symbols,
-            account=account_facts(account, inputs.performance, market),
-            prior=prior_facts(inputs.prior, account, market),
+            account=account_facts(account, inputs.performance, market, _ages(inputs)),
+            prior=prior_facts(inputs.prior, account, market, inputs.readings),
             refusal=refusal_facts(inputs.prior),
+            pause=pause_facts(inputs.breaker, inputs.cycle_ms),
             data_json=data_block(inputs, self.limits),
         )
 
     def _rule_facts(self, market: MarketSnapshot) -> RuleFacts:
         return RuleFacts(
             symbols=tuple(m.symbol for m in market.markets),
+            intervals=tuple(
+                dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
+            ),
+            window_series=WINDOW_SERIES,
+            market_series=MARKET_SERIES,
             cycle_minutes=self.cycle_minutes,
             max_position_usd=usd(self.limits.max_position_usd),
             max_gross_exposure_usd=usd(self.limits.max_gross_exposure_usd),
@@ -204,6 +227,10 @@ class ContextBuilder:
             slippage_bps=wire(self.rules.slippage_bps),
             min_value_usd=wire(MIN_ORDER_VALUE_USD),
         )
+
+
+def _ages(inputs: ContextInputs) -> dict[str, str]:
+    return {symbol: age(inputs.cycle_ms - since_ms) for symbol, since_ms in inputs.held_since}
 
 
 # --- the JSON block --------------------------------------------------------------------------------
@@ -244,6 +271,7 @@ def _symbol_data(
         "size_decimals": asset.size_decimals,
         "min_value_usd": _number(MIN_ORDER_VALUE_USD),
         "max_leverage": allowed_leverage(asset, limits.max_position_usd, limits),
+        "leverage": account.leverage(market.symbol),
         "position": _number(account.size_base(market.symbol)),
         "intraday": window_data(indicators.intraday, market),
         "long_term": window_data(indicators.long_term, market),

@@ -8,18 +8,26 @@ Expected failures are values: a stage that cannot do its work hands on a ``Stage
 """
 
 import hashlib
+import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.alerts import protection_alerts
+from wonttrade_dagster.core.breaker import pause
+from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.context import ContextInputs
 from wonttrade_dagster.core.cycle_parts import CycleParts
+from wonttrade_dagster.core.decision import JudgementInputs
 from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.invalidation import fired, readings
 from wonttrade_dagster.core.model import (
+    NOTHING_SPENT,
+    UNBROKEN,
     AccountSnapshot,
     CycleReport,
     DecisionRecord,
@@ -28,6 +36,7 @@ from wonttrade_dagster.core.model import (
     IndicatorSnapshot,
     LlmContext,
     MarketSnapshot,
+    ModelReply,
     PerformanceSoFar,
     PriorDecision,
     Refusal,
@@ -37,7 +46,8 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.performance import return_sums, sharpe_of, with_point
 from wonttrade_dagster.core.planning import Planning
-from wonttrade_dagster.core.report import build_report
+from wonttrade_dagster.core.report import build_report, remembering
+from wonttrade_dagster.core.spending import capped
 from wonttrade_dagster.core.state import Activity, performance_at
 
 EDGES: Mapping[Stage, tuple[Stage, ...]] = {
@@ -184,12 +194,31 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
         prior = run.parts.ledger.prior(run.cycle_ms)
     except StorageError as error:
         return StageFailure(Stage.LLM_CONTEXTS, "ledger_unreadable", str(error))
-    performance = performance_at(account, last, run.cycle_ms)
-    alerts = last.alerts if last else ()
-    inputs = ContextInputs(run.cycle_ms, market, indicators, account, performance, prior, alerts)
-    prompt = run.parts.context_builder.build(inputs)
-    files = run.parts.context_builder.template.files
-    return LlmContext(run.cycle_ms, prompt, performance, prior, alerts, run.parts.setting, files)
+    inputs = ContextInputs(
+        cycle_ms=run.cycle_ms,
+        market=market,
+        indicators=indicators,
+        account=account,
+        performance=performance_at(account, last, run.cycle_ms),
+        prior=prior,
+        alerts=last.alerts if last else (),
+        breaker=last.breaker if last else UNBROKEN,
+        held_since=last.held_since if last else (),
+        readings=() if prior.decision is None else readings(prior.decision.conditions, market, indicators),
+    )
+    return LlmContext(
+        cycle_ms=run.cycle_ms,
+        prompt=run.parts.context_builder.build(inputs),
+        performance=inputs.performance,
+        prior=prior,
+        alerts=inputs.alerts,
+        setting=run.parts.setting,
+        prompt_files=run.parts.context_builder.template.files,
+        breaker=inputs.breaker,
+        spending=last.spending if last else NOTHING_SPENT,
+        held_since=inputs.held_since,
+        fired=fired(inputs.readings),
+    )
 
 
 def _decisions(run: CycleRun) -> DecisionRecord:
@@ -197,9 +226,20 @@ def _decisions(run: CycleRun) -> DecisionRecord:
     if isinstance(context, StageFailure):
         refusal = Refusal(context.reason, context.detail)
         return DecisionRecord(run.cycle_ms, refusal, None, None, run.parts.clock.now_ms())
+    engine = run.parts.decision_engine
+    paused = pause(context.breaker, run.cycle_ms) or capped(context.spending, engine.caps, run.cycle_ms)
+    if paused is not None:
+        return DecisionRecord(run.cycle_ms, paused, context.prompt, None, run.parts.clock.now_ms())
     market, account = run.read(Stage.MARKET_SNAPSHOTS), run.read(Stage.ACCOUNT_SNAPSHOTS)
-    record = run.parts.decision_engine.decide(run.cycle_ms, context.prompt, market, account, context.prior)
-    return with_identity(record, context.prior)
+    inputs = JudgementInputs(market, account, context.prior, engine.limits, engine.entry_cost_bps)
+
+    def keep(reply: ModelReply) -> None:
+        # A journal that fails here fails again before the first order, and refuses the decision then.
+        with suppress(StorageError):
+            run.parts.audit.append("reply", run.cycle_ms, json.loads(encode(reply)))
+
+    record = engine.decide(run.cycle_ms, context.prompt, inputs, keep)
+    return replace(with_identity(record, context.prior), fired=context.fired)
 
 
 def with_identity(record: DecisionRecord, prior: PriorDecision) -> DecisionRecord:
@@ -235,7 +275,8 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
     except StorageError:  # it refused the decision already; totals that cannot be read are not begun anew
         return build_report(run.cycle_ms, stages, account, None, None, None, now_ms)
     activity = _activity(run, account, last)
-    return build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
+    report = build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
+    return remembering(report, run.read(Stage.DECISIONS), last, run.parts.breaker)
 
 
 def _activity(run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None) -> Activity | None:

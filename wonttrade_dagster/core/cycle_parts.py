@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from wonttrade_dagster.core.context import ContextBuilder
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import (
+    BreakerRules,
     CycleSetting,
     ExecutionRules,
     IndicatorSnapshot,
@@ -36,6 +37,8 @@ class CycleParts:
     rules: ExecutionRules
     series_points: int = 10
     settings_sha256: str = ""
+    breaker: BreakerRules | None = None
+    """None never pauses the model's calls."""
 
     @property
     def setting(self) -> CycleSetting:

@@ -18,9 +18,12 @@ from wonttrade_dagster.core.buying_power import (
     margin_needed_usd,
     tier_leverage,
 )
+from wonttrade_dagster.core.invalidation import problem_with
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
+    AnsweredTarget,
     AssetSpec,
+    Condition,
     Decision,
     MarketSnapshot,
     PriorDecision,
@@ -76,10 +79,11 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
     for name, entry in by_symbol.items():
         violations.extend(_judge_target(entry, gridded[name], inputs))
     violations.extend(_judge_prior_plan(reply, gridded, inputs))
+    violations.extend(_judge_conditions(reply, inputs.market))
     violations.extend(_judge_portfolio(by_symbol, gridded, inputs))
     if violations:
         return refusal_of(violations)
-    return _decision(reply, gridded, inputs.market)
+    return _decision(reply, gridded, inputs)
 
 
 def refusal_of(violations: Iterable[Violation]) -> Refusal:
@@ -341,15 +345,33 @@ def _prior_on_grid(
 # --- the result ------------------------------------------------------------------------------------
 
 
-def _decision(reply: Reply, gridded: Mapping[str, _Gridded], market: MarketSnapshot) -> Decision:
+def _judge_conditions(reply: Reply, market: MarketSnapshot) -> Iterator[Violation]:
+    for index, condition in enumerate(_conditions(reply)):
+        problem = problem_with(condition, market)
+        if problem is not None:
+            yield Violation(problem[0], f"conditions[{index}]", problem[1])
+
+
+def _conditions(reply: Reply) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(c.symbol, c.series, c.operator, c.value, c.interval) for c in reply.conditions or ()
+    )
+
+
+def _decision(reply: Reply, gridded: Mapping[str, _Gridded], inputs: JudgementInputs) -> Decision:
     replies = {target.symbol: target for target in reply.targets}
-    targets = tuple(_target(replies[m.symbol], gridded[m.symbol]) for m in market.markets)
-    plan = PriorPlan(reply.prior_plan)
+    targets = tuple(_target(replies[m.symbol], gridded[m.symbol]) for m in inputs.market.markets)
+    plan, prior = PriorPlan(reply.prior_plan), inputs.prior.decision
     because = reply.replaced_because if plan is PriorPlan.REPLACED else None
-    return Decision(reply.explanation, reply.invalidation_condition, targets, plan, because)
+    conditions = _conditions(reply)
+    if plan is PriorPlan.KEPT and prior is not None and reply.conditions is None:
+        conditions = prior.conditions  # a plan that is kept without a word on them keeps them
+    return Decision(reply.explanation, reply.invalidation_condition, targets, plan, because, conditions)
 
 
 def _target(target: TargetReply, gridded: _Gridded) -> TargetPosition:
+    answered = AnsweredTarget(target.target_size, target.stop_loss, target.take_profit)
+    on_grid = AnsweredTarget(gridded.size, gridded.stop_loss, gridded.take_profit)
     return TargetPosition(
         symbol=target.symbol,
         target_size=gridded.size,
@@ -358,6 +380,7 @@ def _target(target: TargetReply, gridded: _Gridded) -> TargetPosition:
         confidence=float(target.confidence),
         rationale=target.rationale,
         margin_usd=target.margin if gridded.size else None,
+        answered=None if answered == on_grid else answered,
     )
 
 

@@ -4,11 +4,14 @@ Belongs here: positions, standing protection, the prior plan and how price stand
 Does not belong here: the market (``core.prompt_market``).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from wonttrade_dagster.core.invalidation import Reading, sentence
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
+    BreakerState,
     Decision,
     Fill,
     Leg,
@@ -22,7 +25,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.prompt_market import price_format
-from wonttrade_dagster.core.prompt_text import ABSENT, cycle_name, percent, quoted, signed, usd
+from wonttrade_dagster.core.prompt_text import ABSENT, age, cycle_name, percent, quoted, signed, usd
 
 _EXPLANATION_CHARS = 1_200
 _SENTENCE_CHARS = 500
@@ -52,6 +55,7 @@ class PositionFacts:
     margin_mode: str
     margin_used_usd: str
     funding_paid_usd: str
+    age: str
     protection: tuple[ProtectionFacts, ...]
 
 
@@ -93,6 +97,7 @@ class PriorFacts:
     explanation: str
     invalidation_condition: str
     targets: tuple[TargetFacts, ...]
+    conditions: tuple[str, ...]
     fills: tuple[str, ...]
 
 
@@ -104,8 +109,20 @@ class RefusalFacts:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class PauseFacts:
+    """That calls were paused after failures, and that this one is the first since."""
+
+    since: str
+    failures: int
+    reason: str
+
+
 def account_facts(
-    account: AccountSnapshot, performance: PerformanceSoFar, market: MarketSnapshot
+    account: AccountSnapshot,
+    performance: PerformanceSoFar,
+    market: MarketSnapshot,
+    ages: Mapping[str, str],
 ) -> AccountFacts:
     """What the prompt says of the account."""
     return AccountFacts(
@@ -117,12 +134,14 @@ def account_facts(
         sharpe=ABSENT if performance.sharpe is None else f"{performance.sharpe:.2f}",
         fees_usd=usd(performance.fees_usd),
         funding_usd=usd(performance.funding_usd),
-        positions=tuple(_position(p, account, market) for p in account.positions),
+        positions=tuple(_position(p, account, market, ages) for p in account.positions),
         orphans=tuple(_protection(o) for o in account.open_orders if _is_orphan(o, account)),
     )
 
 
-def prior_facts(prior: PriorDecision, account: AccountSnapshot, market: MarketSnapshot) -> PriorFacts | None:
+def prior_facts(
+    prior: PriorDecision, account: AccountSnapshot, market: MarketSnapshot, found: tuple[Reading, ...]
+) -> PriorFacts | None:
     """The last applied decision, or None before the first one."""
     decision = prior.decision
     if decision is None:
@@ -132,6 +151,7 @@ def prior_facts(prior: PriorDecision, account: AccountSnapshot, market: MarketSn
         explanation=quoted(decision.explanation, _EXPLANATION_CHARS),
         invalidation_condition=quoted(decision.invalidation_condition, _SENTENCE_CHARS),
         targets=_targets(decision, account, market),
+        conditions=tuple(_condition(n, reading) for n, reading in enumerate(found, start=1)),
         fills=tuple(_fill(fill) for fill in prior.fills),
     )
 
@@ -144,11 +164,28 @@ def refusal_facts(prior: PriorDecision) -> RefusalFacts | None:
     return RefusalFacts(quoted(refusal.reason, 80), quoted(refusal.detail, _SENTENCE_CHARS))
 
 
+def pause_facts(breaker: BreakerState, cycle_ms: int) -> PauseFacts | None:
+    """After a pause: what failed, and since when; None while nothing was paused."""
+    if not breaker.pauses or breaker.since_ms is None:
+        return None
+    since = f"{cycle_name(breaker.since_ms)}, {age(cycle_ms - breaker.since_ms)} ago"
+    return PauseFacts(since, breaker.failures, quoted(breaker.reason, _SENTENCE_CHARS))
+
+
+def _condition(number_in_plan: int, reading: Reading) -> str:
+    # The words are the program's own: symbol, series, operator and interval were checked by the judgement.
+    now = ABSENT if reading.value is None else f"{reading.value:.8g}"
+    state = {True: "TRUE NOW", False: "false", None: "cannot be checked"}[reading.holds]
+    return f"condition {number_in_plan}: {quoted(sentence(reading.condition), 160)} (now {now}): {state}"
+
+
 def _market_of(market: MarketSnapshot, symbol: str) -> SymbolMarket | None:
     return next((m for m in market.markets if m.symbol == symbol), None)
 
 
-def _position(position: Position, account: AccountSnapshot, market: MarketSnapshot) -> PositionFacts:
+def _position(
+    position: Position, account: AccountSnapshot, market: MarketSnapshot, ages: Mapping[str, str]
+) -> PositionFacts:
     symbol_market = _market_of(market, position.symbol)
     mark = account.mark_px(position.symbol)
     if mark is None and symbol_market is not None:
@@ -164,6 +201,7 @@ def _position(position: Position, account: AccountSnapshot, market: MarketSnapsh
         margin_mode="cross" if position.is_cross else "isolated",
         margin_used_usd=usd(position.margin_used_usd),
         funding_paid_usd=usd(position.funding_since_open_usd),
+        age=ages.get(position.symbol, ABSENT),
         protection=tuple(_protection(o) for o in account.protection(position.symbol)),
     )
 

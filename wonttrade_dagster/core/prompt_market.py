@@ -55,6 +55,7 @@ class SymbolFacts:
     lot: str
     min_value_usd: str
     max_leverage: int
+    leverage: str
     intraday: WindowFacts
     long_term: WindowFacts
 
@@ -65,7 +66,9 @@ def price_format(market: SymbolMarket) -> PriceFormat:
     return PriceFormat.of(tick_px(px, market.asset.size_decimals), px)
 
 
-def symbol_facts(market: SymbolMarket, indicators: SymbolIndicators, limits: RiskLimits) -> SymbolFacts:
+def symbol_facts(
+    market: SymbolMarket, indicators: SymbolIndicators, limits: RiskLimits, leverage: int | None
+) -> SymbolFacts:
     """Everything the prompt says of one symbol."""
     fmt, asset = price_format(market), market.asset
     funding = market.funding_rate_hourly
@@ -83,6 +86,7 @@ def symbol_facts(market: SymbolMarket, indicators: SymbolIndicators, limits: Ris
         lot=wire(lot_base(asset.size_decimals)),
         min_value_usd=wire(MIN_ORDER_VALUE_USD),
         max_leverage=allowed_leverage(asset, limits.max_position_usd, limits),
+        leverage=ABSENT if leverage is None else f"{leverage}x",
         intraday=_window(market.intraday.interval, indicators.intraday, fmt, asset.size_decimals),
         long_term=_window(market.long_term.interval, indicators.long_term, fmt, asset.size_decimals),
     )

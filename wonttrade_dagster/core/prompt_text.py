@@ -58,6 +58,14 @@ def cycle_name(cycle_ms: int) -> str:
     return utc(cycle_ms).strftime("%Y-%m-%d-%H:%M")
 
 
+def age(duration_ms: int) -> str:
+    """A duration to the minute, e.g. ``2 d 3 h 5 min``."""
+    days, minutes = divmod(max(duration_ms, 0) // 60_000, 1_440)
+    hours, minutes = divmod(minutes, 60)
+    parts = (f"{days} d" if days else "", f"{hours} h" if days or hours else "", f"{minutes} min")
+    return " ".join(part for part in parts if part)
+
+
 def usd(amount: Decimal | float) -> str:
     """An amount in cents."""
     return f"{amount:.2f}"

@@ -203,7 +203,7 @@ class PositionReconciler:
         size = goal - scene.held if scene.is_remainder else goal
         entry = scene.desk.marketable(OrderPurpose.OPEN, size, _known(scene), f"open {_signed(goal)}")
         draft.growth.append(entry)
-        self._protect(scene, target, goal, (), draft.growth)
+        self._protect(scene, target, goal, (), draft.growth, draft.alerts)
 
     def _resize(
         self,
@@ -228,7 +228,7 @@ class PositionReconciler:
             order = scene.desk.marketable(purpose, delta, _known(scene), reason)
             (draft.growth if grows else draft.reductions).append(order)
         protection = draft.growth if grows else draft.protection
-        self._protect(scene, target, goal, self._usable(scene, draft), protection)
+        self._protect(scene, target, goal, self._usable(scene, draft), protection, draft.alerts)
 
     def _leave(self, scene: _Scene, delta_base: Decimal, draft: _Draft) -> None:
         """The venue takes no order of that value, neither a close nor a stop: it stands and is told."""
@@ -275,13 +275,14 @@ class PositionReconciler:
         held: Decimal,
         standing: tuple[OpenOrder, ...],
         actions: list[Action],
+        alerts: list[str],
     ) -> None:
         for leg in Leg:
             px = protection_px(target, leg)
             if px is not None:
                 on_grid = scene.desk.trigger_px(leg, px, is_long=held > 0)
                 of_leg = tuple(order for order in standing if order.leg is leg)
-                self._protect_leg(scene, leg, on_grid, held, of_leg, actions)
+                self._protect_leg(scene, leg, on_grid, held, of_leg, actions, alerts)
 
     def _protect_leg(
         self,
@@ -291,6 +292,7 @@ class PositionReconciler:
         held: Decimal,
         standing: tuple[OpenOrder, ...],
         actions: list[Action],
+        alerts: list[str],
     ) -> None:
         """Keep the one that fits and drop its doubles; else the new one first, then the old ones go."""
         kept = next((order for order in standing if self._fits(order, px, held)), None)
@@ -300,6 +302,10 @@ class PositionReconciler:
             why = f"{leg} at {wire(px)} for {_signed(held)}"
             taken = frozenset(order.cloid for order in scene.triggers)
             order = scene.desk.trigger(leg, px, held, why, replaces_oid=replaces, taken_cloids=taken)
+            if is_below_minimum(order.size_base, min(px, order.limit_px)):
+                name = f"{LEG_NAMES[leg]} OF {wire(order.size_base)} {scene.symbol} AT {wire(px)}"
+                alerts.append(f"THE {name} IS WORTH LESS THAN 10 USD: THE VENUE TAKES NO SUCH ORDER")
+                return
             actions.append(order)
             after_cloid = order.cloid
         reason = f"another {leg} stands for it"
@@ -345,7 +351,7 @@ class PositionReconciler:
         reference = scene.reference_px
         if reference is None or not is_crossed(leg, on_grid, reference, is_long=scene.held > 0):
             ours = tuple(order for order in standing if is_ours(order.cloid, scene.tag))
-            self._protect_leg(scene, leg, on_grid, scene.held, ours, draft.protection)
+            self._protect_leg(scene, leg, on_grid, scene.held, ours, draft.protection, draft.alerts)
             return False
         if leg is Leg.STOP_LOSS and self._rules.crossed_stop == "close":
             self._close(scene, f"its stop at {wire(on_grid)} is crossed and cannot rest", draft)

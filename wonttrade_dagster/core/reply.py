@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from wonttrade_dagster.core.invalidation import MAX_CONDITIONS
 from wonttrade_dagster.core.model import Refusal, Violation
 
 MAX_REPLY_CHARS = 100_000
@@ -47,13 +48,27 @@ class TargetReply(_Strict):
     margin: Decimal | None = None
 
 
+class ConditionReply(_Strict):
+    """One machine-checkable condition as the model wrote it."""
+
+    symbol: Annotated[str, Field(max_length=64)]
+    series: Annotated[str, Field(max_length=64)]
+    operator: Annotated[str, Field(max_length=8)]
+    value: Decimal
+    interval: Annotated[str, Field(max_length=8)] | None = None
+
+
 class Reply(_Strict):
-    """The whole reply. ``replaced_because`` and ``margin`` may be left out, everything else may not."""
+    """The whole reply.
+
+    ``replaced_because``, ``conditions`` and ``margin`` may be left out, everything else may not.
+    """
 
     explanation: Explanation
     invalidation_condition: Sentence
     prior_plan: Literal["kept", "replaced", "none"]
     replaced_because: Sentence | None = None
+    conditions: Annotated[list[ConditionReply], Field(max_length=MAX_CONDITIONS)] | None = None
     targets: Annotated[list[TargetReply], Field(max_length=MAX_TARGETS)]
 
 
@@ -166,7 +181,11 @@ _RULES = {
 }
 
 # pydantic speaks of Python's types; the model is told what JSON should have held.
-_TYPE_NAMES = {"TargetReply": "must be an object", "Decimal": "must be a number"}
+_TYPE_NAMES = {
+    "TargetReply": "must be an object",
+    "ConditionReply": "must be an object",
+    "Decimal": "must be a number",
+}
 
 
 def _violation(error: Any) -> Violation:  # noqa: ANN401 (pydantic's ErrorDetails is a typed dict of its own)
@@ -174,7 +193,10 @@ def _violation(error: Any) -> Violation:  # noqa: ANN401 (pydantic's ErrorDetail
     for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{ascii(part)[1:-1][:40]}"
     detail = next((words for name, words in _TYPE_NAMES.items() if name in error["msg"]), error["msg"])
-    return Violation(_RULES.get(error["type"], "wrong_type"), path.lstrip(".") or "$", detail)
+    rule = _RULES.get(error["type"], "wrong_type")
+    if rule == "too_many_targets" and error["loc"][0] == "conditions":
+        rule = "too_many_conditions"
+    return Violation(rule, path.lstrip(".") or "$", detail)
 
 
 def _judge_texts(reply: Reply) -> Iterator[Violation]:

@@ -9,10 +9,14 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
+from wonttrade_dagster.core.breaker import after_cycle
 from wonttrade_dagster.core.model import (
+    NOTHING_SPENT,
+    UNBROKEN,
     AccountSnapshot,
     ActionResult,
     ActionStatus,
+    BreakerRules,
     CycleReport,
     DecisionRecord,
     ExecutionPlan,
@@ -24,6 +28,7 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.precision import wire
+from wonttrade_dagster.core.spending import after_call
 from wonttrade_dagster.core.state import Activity
 
 _FAILED = frozenset({ActionStatus.ERROR, ActionStatus.UNKNOWN})
@@ -123,3 +128,35 @@ def _booked_until_ms(cycle_ms: int, activity: Activity | None, last: CycleReport
     if activity is not None:
         return activity.until_ms
     return last.activity_until_ms if last else cycle_ms
+
+
+def remembering(
+    report: CycleReport, record: DecisionRecord, last: CycleReport | None, rules: BreakerRules | None
+) -> CycleReport:
+    """The report with what the next cycle must know of this one and all before it."""
+    breaker = last.breaker if last else UNBROKEN
+    spending = last.spending if last else NOTHING_SPENT
+    was_called = record.reply is not None or report.reason in {"model_unavailable", "model_answer"}
+    failure = f"{report.reason}: {report.detail}" if report.outcome == "refused" else ""
+    return replace(
+        report,
+        breaker=after_cycle(breaker, report.cycle_ms, failure, rules),
+        spending=after_call(spending, report.cycle_ms, record.cost_usd, was_called=was_called),
+        held_since=_held_since(report, last),
+        fired=record.fired,
+        obeyed=record.obeyed,
+    )
+
+
+def _held_since(report: CycleReport, last: CycleReport | None) -> tuple[tuple[str, int], ...]:
+    """Since which report each side is held; where the account could not be read, what is known stays."""
+    known = dict(last.held_since) if last else {}
+    if report.account_value_usd is None:
+        return tuple(known.items())
+    before = {p.symbol: p.size_base for p in last.positions} if last else {}
+    held = {}
+    for position in report.positions:
+        same_side = before.get(position.symbol, Decimal(0)) * position.size_base > 0
+        since_ms = known.get(position.symbol) if same_side or position.symbol not in before else None
+        held[position.symbol] = report.cycle_ms if since_ms is None else since_ms
+    return tuple(held.items())

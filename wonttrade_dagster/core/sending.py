@@ -112,6 +112,12 @@ class OrderSender:
         self.read_back.has_changed = True
         self.read_back.has_traded |= order.leg is None
         try:
-            return self.venue.place(order)
+            return self.venue.place(self._perishable(order))
         except VenueError as error:
             return ActionResult(order, ActionStatus.UNKNOWN, str(error))
+
+    def _perishable(self, order: PlaceOrder) -> PlaceOrder:
+        """An entry that the network held up must not trade on the past: the venue itself drops it."""
+        if not order.purpose.increases_exposure:
+            return order
+        return replace(order, good_until_ms=self.cycle_ms + self.rules.max_decision_age_ms)

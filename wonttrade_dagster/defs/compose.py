@@ -30,7 +30,14 @@ from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
-from wonttrade_dagster.core.model import ExecutionRules, RiskLimits
+from wonttrade_dagster.core.model import (
+    NO_CAPS,
+    BreakerRules,
+    ExecutionRules,
+    ModelPrice,
+    RiskLimits,
+    SpendingCaps,
+)
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
 from wonttrade_dagster.core.state import StateLoader
 from wonttrade_dagster.defs.live_cycle import LiveCycle
@@ -199,10 +206,28 @@ def prompt_template(settings: Settings, name: str | None = None) -> PromptTempla
     return load_prompt(settings.prompts_dir, name or settings.llm.prompt)
 
 
+def model_price(settings: Settings, model: str) -> ModelPrice | None:
+    """The configured price of a model, None without one."""
+    row = next((price for price in settings.llm.prices if price.model == model), None)
+    if row is None:
+        return None
+    cached = row.input_usd if row.cached_input_usd is None else row.cached_input_usd
+    return ModelPrice(row.input_usd, cached, row.output_usd)
+
+
 def decision_engine(
-    settings: Settings, template: PromptTemplate, clock: Clock, model: OpenAIModel
+    settings: Settings, template: PromptTemplate, clock: Clock, model: OpenAIModel, caps: SpendingCaps
 ) -> LLMDecisionEngine:
-    """The model behind its deadline, and the judgement of its reply."""
+    """The model behind its deadline and its caps, and the judgement of its reply.
+
+    Raises:
+        ConfigurationError: a cap is set and the model has no price.
+    """
+    price = model_price(settings, model.model)
+    if price is None and caps != NO_CAPS:
+        raise ConfigurationError(
+            f"llm.prices names no price of {model.model!r}, which the configured spending cap needs: add one"
+        )
     return LLMDecisionEngine(
         model=model,
         schema=template.schema,
@@ -210,6 +235,19 @@ def decision_engine(
         clock=clock,
         deadline_ms=int(settings.llm.deadline_seconds * 1000),
         entry_cost_bps=settings.execution.slippage_bps + settings.execution.taker_fee_bps,
+        repairs=settings.llm.repair,
+        price=price,
+        caps=caps,
+    )
+
+
+def breaker_rules(settings: Settings) -> BreakerRules:
+    """When failures in a row pause the model's calls."""
+    resilience = settings.resilience
+    return BreakerRules(
+        failures=resilience.breaker_failures,
+        first_pause_ms=int(resilience.breaker_first_pause_seconds * 1000),
+        max_pause_ms=int(resilience.breaker_max_pause_seconds * 1000),
     )
 
 
@@ -233,7 +271,9 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         context_builder=ContextBuilder(
             template, risk_limits(settings), rules, settings.runtime.cycle_minutes
         ),
-        decision_engine=decision_engine(settings, template, clock, model),
+        decision_engine=decision_engine(
+            settings, template, clock, model, SpendingCaps(per_day_usd=settings.llm.max_usd_per_day)
+        ),
         executor=executors.for_live(account, audit, clock, rules, data),
         audit=audit,
         ledger=store,
@@ -243,6 +283,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         rules=rules,
         series_points=settings.symbols.series_points,
         settings_sha256=settings.sha256,
+        breaker=breaker_rules(settings),
     )
     return LiveCycle(
         parts=parts,
@@ -272,7 +313,13 @@ def compose_backtest_parts(
         state=StateLoader(replay, executor.venue, 0, settings.symbols.tracked),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
         context_builder=ContextBuilder(template, risk_limits(settings), rules, cycle_minutes),
-        decision_engine=decision_engine(settings, template, SystemClock(), language_model(settings, model)),
+        decision_engine=decision_engine(
+            settings,
+            template,
+            SystemClock(),
+            language_model(settings, model),
+            SpendingCaps(in_all_usd=settings.backtest.max_usd),
+        ),
         executor=executor,
         audit=MemoryAudit(),
         ledger=MemoryLedger(),

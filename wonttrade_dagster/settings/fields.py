@@ -55,7 +55,8 @@ def as_float(value: object) -> object:
     return float(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """A TOML list as a tuple; anything else is left for pydantic to refuse."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -174,7 +175,7 @@ LoopbackUrl = Annotated[
 ]
 Symbols = Annotated[
     tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,20}$")], ...],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
     Field(min_length=1, max_length=50),
     AfterValidator(_unique),
     Expected('a list of 1 to 50 different coin names, e.g. ["BTC", "ETH"]'),
@@ -190,6 +191,12 @@ PositiveUsd = Annotated[
     BeforeValidator(as_decimal),
     Field(gt=0, allow_inf_nan=False),
     Expected("an amount in US dollars above 0"),
+]
+PriceUsd = Annotated[
+    Decimal,
+    BeforeValidator(as_decimal),
+    Field(ge=0, allow_inf_nan=False),
+    Expected("US dollars per million tokens, 0 or more"),
 ]
 Bps = Annotated[
     Decimal,

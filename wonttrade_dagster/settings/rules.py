@@ -115,6 +115,24 @@ def _the_model_may_use_its_deadline(draft: Draft) -> Iterator[str]:
             yield f"{path}: found {limit:g}, expected at least llm.deadline_seconds ({deadline:g})"
 
 
+def _a_cap_needs_a_price(draft: Draft) -> Iterator[str]:
+    model, prices = draft.value("llm.model"), draft.value("llm.prices")
+    if model is None or prices is None or model in {price.model for price in prices}:
+        return
+    for path in ("llm.max_usd_per_day", "backtest.max_usd"):
+        if draft.value(path) is not None:
+            yield f'llm.prices: found no price of "{model}", expected one because {path} is set'
+
+
+def _pauses_grow(draft: Draft) -> Iterator[str]:
+    first, longest = (draft.value(f"resilience.breaker_{name}_pause_seconds") for name in ("first", "max"))
+    if first is not None and longest is not None and longest < first:
+        yield (
+            f"resilience.breaker_max_pause_seconds: found {longest:g}, expected at least "
+            f"resilience.breaker_first_pause_seconds ({first:g})"
+        )
+
+
 def _windows_are_in_order(draft: Draft) -> Iterator[str]:
     intraday, long_term = draft.value("symbols.intraday_interval"), draft.value("symbols.long_interval")
     if intraday and long_term and INTERVAL_MINUTES[long_term] <= INTERVAL_MINUTES[intraday]:
@@ -142,6 +160,8 @@ RULES: tuple[Callable[[Draft], Iterator[str]], ...] = (
     _times_fit_into_a_cycle,
     _the_lead_is_possible,
     _the_model_may_use_its_deadline,
+    _a_cap_needs_a_price,
+    _pauses_grow,
     _windows_are_in_order,
     _telemetry_files_are_different,
 )

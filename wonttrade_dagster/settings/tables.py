@@ -7,7 +7,7 @@ Does not belong here: rules between fields (``settings.rules``), reading the fil
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from wonttrade_dagster.settings.fields import (
     INTERVAL_MINUTES,
@@ -22,6 +22,7 @@ from wonttrade_dagster.settings.fields import (
     Name,
     PlainUrl,
     PositiveUsd,
+    PriceUsd,
     PromptName,
     RelativePath,
     Seconds,
@@ -30,6 +31,7 @@ from wonttrade_dagster.settings.fields import (
     Symbols,
     Temperature,
     as_float,
+    as_tuple,
     count,
 )
 
@@ -96,6 +98,22 @@ class AzureTable(Table):
     api_version: Name
 
 
+class PriceRow(Table):
+    """One entry of ``llm.prices``: what a model's tokens cost, in USD per million."""
+
+    model: Name
+    input_usd: PriceUsd
+    cached_input_usd: PriceUsd | None = None
+    output_usd: PriceUsd
+
+
+def _each_once(prices: tuple[PriceRow, ...]) -> tuple[PriceRow, ...]:
+    names = [price.model for price in prices]
+    if len(set(names)) != len(names):
+        raise ValueError("named twice")
+    return prices
+
+
 class LlmTable(Table):
     """``[llm]``: the model and how it is asked. ``temperature = "unset"`` leaves the parameter out."""
 
@@ -113,6 +131,17 @@ class LlmTable(Table):
     reasoning_effort: Name | None = None
     service_tier: Name | None = None
     deadline_seconds: Seconds = 45.0
+    repair: Switch = True
+    prices: Annotated[
+        tuple[PriceRow, ...],
+        BeforeValidator(as_tuple),
+        AfterValidator(_each_once),
+        Expected(
+            "a list of {model, input_usd, cached_input_usd, output_usd}: USD per million tokens, "
+            "each model once"
+        ),
+    ] = ()
+    max_usd_per_day: PositiveUsd | None = None
     azure: AzureTable | None = None
 
     @property
@@ -145,6 +174,9 @@ class ResilienceTable(Table):
     max_market_age_seconds: Seconds = 30.0
     ledger_lock_seconds: Seconds = 2.0
     start_lead_seconds: Seconds = 22.0
+    breaker_failures: Annotated[int, count(1, 1000, "failed cycles in a row")] = 3
+    breaker_first_pause_seconds: Seconds = 300.0
+    breaker_max_pause_seconds: Seconds = 3600.0
 
 
 class TelemetryTable(Table):
@@ -163,6 +195,7 @@ class BacktestTable(Table):
     cycle_minutes: CycleMinutes | None = None
     slippage_bps: Bps = Decimal(5)
     taker_fee_bps: Bps = Decimal("4.5")
+    max_usd: PositiveUsd | None = None
     missing_funding: Annotated[Literal["refuse", "zero"], Expected("refuse or zero")] = "refuse"
     max_concurrent_runs: Annotated[int, count(1, 16, "runs side by side")] = 2
     sync_every: Annotated[int, count(1, 10_000, "records between two fsyncs of the results")] = 64

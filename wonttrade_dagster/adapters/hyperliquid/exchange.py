@@ -216,7 +216,8 @@ class HyperliquidVenue(Venue):
         try:
             if action.symbol not in self._connection.assets():
                 return ItemAnswer(ActionStatus.ERROR, f"Hyperliquid lists no perpetual {action.symbol!r}")
-            return normalise(self._signer.write(what, send), 1)[0]
+            good_until_ms = action.good_until_ms if isinstance(action, PlaceOrder) else None
+            return normalise(self._signer.write(what, send, good_until_ms), 1)[0]
         except UnknownOutcomeError as error:
             return ItemAnswer(ActionStatus.UNKNOWN, str(error))
         except (VenueError, ValueError) as error:

@@ -89,11 +89,17 @@ class Signer:
         with self._lock:
             return str(self._exchange_ready().wallet.address)
 
-    def write(self, what: str, send: Callable[["Exchange"], Any]) -> Any:  # noqa: ANN401 (JSON)
-        """Send one action, once, after ``connection.assets`` is known. See ``travel_once`` for errors."""
+    def write(self, what: str, send: Callable[["Exchange"], Any], good_until_ms: int | None = None) -> Any:  # noqa: ANN401 (JSON)
+        """Send one action, once, after ``connection.assets`` is known. See ``travel_once`` for errors.
+
+        It expires after the configured time, and at ``good_until_ms`` of our clock where that is earlier.
+        """
         with self._lock:
             exchange = self._exchange_ready()
-            exchange.set_expires_after(self._clock.now_ms() + self.venue_ahead_ms + self._expires_after_ms)
+            expires_ms = self._clock.now_ms() + self._expires_after_ms
+            if good_until_ms is not None:
+                expires_ms = min(expires_ms, good_until_ms)
+            exchange.set_expires_after(expires_ms + self.venue_ahead_ms)
             return travel_once(what, lambda: send(exchange))
 
     def _exchange_ready(self) -> "Exchange":

@@ -20,6 +20,8 @@ from wonttrade_dagster.core.model.account import (
 )
 from wonttrade_dagster.core.model.basics import RuntimeMode, Stage, StageFailure
 from wonttrade_dagster.core.model.decision import (
+    AnsweredTarget,
+    Condition,
     Decision,
     DecisionRecord,
     ModelReply,
@@ -37,6 +39,16 @@ from wonttrade_dagster.core.model.execution import (
     CycleReport,
     ExecutionReport,
     LlmContext,
+)
+from wonttrade_dagster.core.model.guard import (
+    NO_CAPS,
+    NOTHING_SPENT,
+    UNBROKEN,
+    BreakerRules,
+    BreakerState,
+    ModelPrice,
+    Spending,
+    SpendingCaps,
 )
 from wonttrade_dagster.core.model.market import (
     CANDLE_SCHEMA,
@@ -63,13 +75,20 @@ from wonttrade_dagster.core.model.rules import CycleSetting, EquityPoint, Execut
 
 __all__ = [
     "CANDLE_SCHEMA",
+    "NOTHING_SPENT",
+    "NO_CAPS",
+    "UNBROKEN",
     "AccountSnapshot",
     "Action",
     "ActionResult",
     "ActionStatus",
+    "AnsweredTarget",
     "AssetSpec",
+    "BreakerRules",
+    "BreakerState",
     "CancelOrder",
     "CandleSeries",
+    "Condition",
     "CycleReport",
     "CycleSetting",
     "Decision",
@@ -85,6 +104,7 @@ __all__ = [
     "LlmContext",
     "MarginTier",
     "MarketSnapshot",
+    "ModelPrice",
     "ModelReply",
     "OpenOrder",
     "OrderPurpose",
@@ -101,6 +121,8 @@ __all__ = [
     "RuntimeMode",
     "SetLeverage",
     "SkippedDelta",
+    "Spending",
+    "SpendingCaps",
     "Stage",
     "StageFailure",
     "SymbolIndicators",

@@ -13,6 +13,15 @@ from wonttrade_dagster.core.model.account import Fill
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredTarget:
+    """Size and prices as the model wrote them, before they were brought onto the venue's grid."""
+
+    target_size: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class TargetPosition:
     """What the model wants to hold. ``stop_loss`` and ``take_profit`` are None only when flat."""
 
@@ -24,6 +33,20 @@ class TargetPosition:
     rationale: str
     margin_usd: Decimal | None = None
     """Optional margin: the position's leverage becomes ceil(notional / margin)."""
+    answered: AnsweredTarget | None = None
+    """What the model wrote, where bringing it onto the venue's grid changed a digit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition that invalidates the plan once it holds; see ``core.invalidation`` for the series."""
+
+    symbol: str
+    series: str
+    operator: str
+    value: Decimal
+    interval: str | None = None
+    """Of a windowed series; None for what is known at the cycle time."""
 
 
 class PriorPlan(StrEnum):
@@ -43,6 +66,8 @@ class Decision:
     targets: tuple[TargetPosition, ...]
     prior_plan: PriorPlan
     replaced_because: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    """The part of the invalidation condition that the program itself can check, each cycle."""
     kind: Literal["decision"] = "decision"
 
     def target(self, symbol: str) -> TargetPosition:
@@ -131,8 +156,27 @@ class DecisionRecord:
     decided_at_ms: int
     reply_sha256: str | None = None
     """Of the raw text of ``reply``; None without one."""
+    first_reply: ModelReply | None = None
+    """The refused reply of a cycle in which the model was asked to repair it; ``reply`` is the second."""
+    first_refusal: Refusal | None = None
+    cost_usd: Decimal | None = None
+    """Of all calls of this cycle by the configured prices; None when nobody knows."""
+    fired: tuple[int, ...] = ()
+    """Conditions of the prior plan, numbered from 1, that held when the model was asked."""
     prior_cycle_ms: int | None = None
     """The cycle whose decision the model was shown as the prior plan; None without one."""
+
+    @property
+    def replies(self) -> tuple[ModelReply, ...]:
+        """Every reply of the cycle, in order."""
+        return tuple(reply for reply in (self.first_reply, self.reply) if reply is not None)
+
+    @property
+    def obeyed(self) -> bool | None:
+        """Whether a plan whose conditions held was given up; None where none held or nothing was decided."""
+        if not self.fired or not isinstance(self.outcome, Decision):
+            return None
+        return self.outcome.prior_plan is PriorPlan.REPLACED
 
 
 @dataclass(frozen=True, slots=True)

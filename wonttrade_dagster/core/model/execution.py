@@ -12,6 +12,7 @@ from typing import Literal
 from wonttrade_dagster.core.model.account import AccountSnapshot, Fill, OpenOrder, PerformanceSoFar, Position
 from wonttrade_dagster.core.model.basics import StageFailure
 from wonttrade_dagster.core.model.decision import PriorDecision, Prompt
+from wonttrade_dagster.core.model.guard import NOTHING_SPENT, UNBROKEN, BreakerState, Spending
 from wonttrade_dagster.core.model.plan import Action
 from wonttrade_dagster.core.model.rules import CycleSetting
 
@@ -88,6 +89,13 @@ class CycleReport:
     """Up to when fills and funding are booked; the next report starts here."""
     performance: PerformanceSoFar | None = None
     """Running totals including this cycle; carried from report to report."""
+    breaker: BreakerState = UNBROKEN
+    spending: Spending = NOTHING_SPENT
+    held_since: tuple[tuple[str, int], ...] = ()
+    """Per position: the cycle in whose report its side was first seen."""
+    fired: tuple[int, ...] = ()
+    """Conditions of the prior plan that held, and whether the model gave the plan up then."""
+    obeyed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +111,9 @@ class LlmContext:
     """What the prompt was made under; None in records from before it was kept."""
     prompt_files: tuple[tuple[str, str], ...] = ()
     """Name and text of each file of the prompt's directory that was used; the ledger stores a text once."""
+    breaker: BreakerState = UNBROKEN
+    """Before this cycle, from the last report."""
+    spending: Spending = NOTHING_SPENT
+    held_since: tuple[tuple[str, int], ...] = ()
+    fired: tuple[int, ...] = ()
+    """Conditions of the prior plan, numbered from 1, that hold at this cycle."""

@@ -51,6 +51,8 @@ class PlaceOrder:
     trigger_px: Decimal | None = None
     replaces_oid: int | None = None
     """The old protection order that a CancelOrder of the same plan removes once this one stands."""
+    good_until_ms: int | None = None
+    """The venue must drop the order when it arrives later: set for orders that increase exposure."""
     kind: Literal["place"] = "place"
 
     @property

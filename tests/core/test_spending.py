@@ -1,0 +1,76 @@
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trader_samples import CYCLE_MS, D
+
+from wonttrade_dagster.core.model import (
+    NO_CAPS,
+    NOTHING_SPENT,
+    ModelPrice,
+    ModelReply,
+    Spending,
+    SpendingCaps,
+    TokenUsage,
+)
+from wonttrade_dagster.core.spending import after_call, capped, cost_usd, replies_cost_usd
+
+PRICE = ModelPrice(input_usd=D("1.25"), cached_input_usd=D("0.125"), output_usd=D(10))
+DAY_MS = 86_400_000
+
+
+def test_cached_input_is_cheap_and_reasoning_is_output() -> None:
+    usage = TokenUsage(
+        prompt_tokens=10_000, completion_tokens=2_000, cached_tokens=4_000, reasoning_tokens=1_500
+    )
+    assert cost_usd(usage, PRICE) == (6_000 * D("1.25") + 4_000 * D("0.125") + 2_000 * D(10)) / 1_000_000
+
+
+def test_a_server_that_counts_more_cached_than_sent_tokens_earns_nothing() -> None:
+    usage = TokenUsage(prompt_tokens=10, cached_tokens=10_000)
+    assert cost_usd(usage, PRICE) == 10 * D("0.125") / 1_000_000
+
+
+def reply(usage: TokenUsage) -> ModelReply:
+    return ModelReply("{}", "m", None, "stop", usage, 0, 1)
+
+
+def test_a_cost_that_nobody_knows_is_not_zero() -> None:
+    assert replies_cost_usd((reply(TokenUsage(5, 5)),), None) is None
+    assert replies_cost_usd((reply(TokenUsage()),), PRICE) is None
+    assert replies_cost_usd((), PRICE) is None
+    spent = after_call(NOTHING_SPENT, CYCLE_MS, None, was_called=True)
+    assert (spent.total_usd, spent.unpriced_calls) == (0, 1)
+    assert after_call(NOTHING_SPENT, CYCLE_MS, None, was_called=False).unpriced_calls == 0
+
+
+def test_the_day_begins_anew_at_midnight_utc_and_the_total_does_not() -> None:
+    spent = after_call(NOTHING_SPENT, CYCLE_MS, D("0.4"), was_called=True)
+    spent = after_call(spent, CYCLE_MS + 60_000, D("0.2"), was_called=True)
+    assert (spent.day_usd, spent.total_usd, spent.last_usd) == (D("0.6"), D("0.6"), D("0.2"))
+    caps = SpendingCaps(per_day_usd=D("0.7"))
+    refused = capped(spent, caps, CYCLE_MS + 120_000)
+    assert refused is not None
+    assert (refused.reason, "0.6000 USD today" in refused.detail) == ("spending_cap", True)
+    assert capped(spent, caps, CYCLE_MS + DAY_MS) is None
+    spent = after_call(spent, CYCLE_MS + DAY_MS, D("0.1"), was_called=True)
+    assert (spent.day_usd, spent.total_usd) == (D("0.1"), D("0.7"))
+
+
+@pytest.mark.parametrize(("total", "is_capped"), [("0.8", False), ("0.79", True)])
+def test_the_cap_of_a_backtest_counts_everything_and_the_call_to_come(total: str, is_capped: bool) -> None:
+    spent = Spending(day=0, total_usd=D("0.6"), last_usd=D("0.2"))
+    assert (capped(spent, SpendingCaps(in_all_usd=D(total)), CYCLE_MS) is not None) is is_capped
+    assert capped(spent, NO_CAPS, CYCLE_MS) is None
+
+
+@given(st.lists(st.decimals("0.001", "0.1", places=4), max_size=60))
+def test_calls_that_cost_what_the_one_before_did_never_pass_the_cap(costs: list[Decimal]) -> None:
+    cap, spent = SpendingCaps(per_day_usd=D(1)), NOTHING_SPENT
+    highest = max(costs, default=D(0))
+    for number, cost in enumerate(costs):
+        at_ms = CYCLE_MS // DAY_MS * DAY_MS + number * 60_000
+        if capped(spent, cap, at_ms) is None:
+            spent = after_call(spent, at_ms, cost, was_called=True)
+    assert spent.day_usd <= 1 + highest

@@ -1,0 +1,68 @@
+"""What model calls cost, and when no further one may be made.
+
+Belongs here: price × tokens, the running totals, the caps. Does not belong here: counting tokens (the
+server does), reading prices (``settings``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from wonttrade_dagster.core.model import (
+    ModelPrice,
+    ModelReply,
+    Refusal,
+    Spending,
+    SpendingCaps,
+    TokenUsage,
+)
+
+CAPPED = "spending_cap"
+_DAY_MS = 86_400_000
+_MILLION = Decimal(1_000_000)
+
+
+def cost_usd(usage: TokenUsage, price: ModelPrice) -> Decimal:
+    """USD of one call: cached input is part of the prompt's tokens, reasoning part of the completion's."""
+    cached = min(usage.cached_tokens, usage.prompt_tokens)
+    dear = (usage.prompt_tokens - cached) * price.input_usd + usage.completion_tokens * price.output_usd
+    return (dear + cached * price.cached_input_usd) / _MILLION
+
+
+def replies_cost_usd(replies: Sequence[ModelReply], price: ModelPrice | None) -> Decimal | None:
+    """USD of all calls of a cycle; None without a price or where a server counted no tokens."""
+    if price is None or not replies or any(not r.usage.prompt_tokens for r in replies):
+        return None
+    return sum((cost_usd(reply.usage, price) for reply in replies), Decimal(0))
+
+
+def capped(spent: Spending, caps: SpendingCaps, cycle_ms: int) -> Refusal | None:
+    """Why the model is not asked: the next call, at the last one's cost, would go beyond a cap."""
+    today = _on_day(spent, cycle_ms)
+    day, total = caps.per_day_usd, caps.in_all_usd
+    if day is not None and today.day_usd + spent.last_usd > day:
+        said = (
+            f"model calls have cost {today.day_usd:.4f} USD today and the next may cost {spent.last_usd:.4f}"
+        )
+        return Refusal(CAPPED, f"{said}: the cap is {day} USD a day (llm.max_usd_per_day), until 00:00 UTC")
+    if total is not None and spent.total_usd + spent.last_usd > total:
+        said = _so_far(f"{spent.total_usd:.4f} USD", spent.last_usd)
+        return Refusal(CAPPED, f"{said}: the cap is {total} USD (backtest.max_usd)")
+    return None
+
+
+def _so_far(cost: str, next_usd: Decimal) -> str:
+    return f"model calls have cost {cost} and the next may cost {next_usd:.4f}"
+
+
+def after_call(spent: Spending, cycle_ms: int, cost: Decimal | None, *, was_called: bool) -> Spending:
+    """The totals after a cycle; ``cost`` None: a call whose cost nobody knows, or none at all."""
+    today = _on_day(spent, cycle_ms)
+    if cost is None:
+        return replace(today, unpriced_calls=today.unpriced_calls + was_called)
+    return replace(today, day_usd=today.day_usd + cost, total_usd=today.total_usd + cost, last_usd=cost)
+
+
+def _on_day(spent: Spending, cycle_ms: int) -> Spending:
+    day = cycle_ms // _DAY_MS
+    return spent if spent.day == day else replace(spent, day=day, day_usd=Decimal(0))
