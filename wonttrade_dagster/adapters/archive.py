@@ -9,7 +9,7 @@ The published copy is read where it is up to date; nobody who reads here can sto
 import json
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,8 +27,16 @@ from wonttrade_dagster.adapters.spool import Spool
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.errors import ConfigurationError, StorageError, UnknownCycleError, UsageError
-from wonttrade_dagster.core.model import Decision, DecisionRecord, ExecutionPlan, LlmContext, Stage
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    Decision,
+    DecisionRecord,
+    ExecutionPlan,
+    LlmContext,
+    Stage,
+)
 from wonttrade_dagster.core.replay import StoredCycle
+from wonttrade_dagster.core.worth import CycleEnd
 
 _WITNESSES = frozenset({*KINDS.values(), INPUTS})
 
@@ -53,6 +61,18 @@ class CycleArchive(ABC):
     @abstractmethod
     def cycle(self, cycle_ms: int) -> StoredCycle:
         """Everything stored of one cycle. Raises ``StorageError``."""
+
+    @abstractmethod
+    def payloads(self, cycle_ms: int, stages: Collection[Stage]) -> Mapping[Stage, bytes]:
+        """JSON of those of ``stages`` that the cycle's own records hold. Raises ``StorageError``."""
+
+    def end(self, cycle_ms: int) -> CycleEnd:
+        """How a cycle began and ended, without looking at the rest of it."""
+        stored = StoredCycle(
+            cycle_ms, self.payloads(cycle_ms, (Stage.ACCOUNT_SNAPSHOTS, Stage.CYCLE_REPORTS))
+        )
+        account, report = stored.record(Stage.ACCOUNT_SNAPSHOTS), stored.record(Stage.CYCLE_REPORTS)
+        return CycleEnd(cycle_ms, account if isinstance(account, AccountSnapshot) else None, report)
 
     def read_witnesses(self) -> Sequence[str]:
         """Prepare to be asked for every cycle; sentences about damage that no cycle can be named for."""
@@ -134,7 +154,7 @@ class LiveArchive(CycleArchive):
 
     def cycle(self, cycle_ms: int) -> StoredCycle:
         """Its records, and what the journal says of them."""
-        payloads, witness = self._payloads(cycle_ms), self._witness(cycle_ms)
+        payloads, witness = self.payloads(cycle_ms, tuple(Stage)), self._witness(cycle_ms)
         bare = StoredCycle(cycle_ms, payloads)
         context = bare.record(Stage.LLM_CONTEXTS)
         prior, is_missing = self._prior(bare)
@@ -164,10 +184,11 @@ class LiveArchive(CycleArchive):
 
     # --- DuckDB and spool ---
 
-    def _payloads(self, cycle_ms: int) -> dict[Stage, bytes]:
+    def payloads(self, cycle_ms: int, stages: Collection[Stage]) -> Mapping[Stage, bytes]:
+        """From the spool, else from DuckDB."""
         found = dict[Stage, bytes]()
         with self._reading() as connection:
-            for stage in Stage:
+            for stage in stages:
                 payload = self._spool.get(cycle_ms, stage)
                 if payload is None and connection is not None:
                     payload = tables.payload(connection, cycle_ms, stage)
@@ -205,7 +226,7 @@ class LiveArchive(CycleArchive):
             return None, False
         if isinstance(context, LlmContext) and context.prior.decided_cycle_ms == at_ms:
             return context.prior.decision, context.prior.decision is None
-        record = StoredCycle(at_ms, self._payloads(at_ms)).record(Stage.DECISIONS)
+        record = StoredCycle(at_ms, self.payloads(at_ms, (Stage.DECISIONS,))).record(Stage.DECISIONS)
         decision = record.outcome if isinstance(record, DecisionRecord) else self._applied(at_ms)
         return (decision, False) if isinstance(decision, Decision) else (None, True)
 

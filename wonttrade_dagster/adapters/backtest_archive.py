@@ -6,7 +6,7 @@ Does not belong here: the shape of a line (``backtest_line``), computing a cycle
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,16 @@ class BacktestArchive(CycleArchive):
             return self._stored(cycle_ms, body, is_intact=is_intact)
         except (ValueError, KeyError, TypeError, AttributeError):
             return StoredCycle(cycle_ms, {Stage.DECISIONS: b"damaged"})
+
+    def payloads(self, cycle_ms: int, stages: Collection[Stage]) -> Mapping[Stage, bytes]:
+        """From its line; nothing from a damaged one."""
+        body, _ = self._body(cycle_ms)
+        try:
+            prior = self._decision_json(prior_cycle_ms(body or {}))
+            found = payloads_of(body or {}, self._header, cycle_ms, prior)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        return {stage: payload for stage, payload in found.items() if stage in stages}
 
     def _stored(self, cycle_ms: int, body: Mapping[str, Any], *, is_intact: bool) -> StoredCycle:
         shared = self._header

@@ -25,12 +25,7 @@ app.add_typer(history_app, name="history")
 
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
-Cycle = Annotated[
-    str | None,
-    typer.Argument(
-        help="Its UTC minute, like 2026-11-23T12:03, or last.", metavar="CYCLE", show_default=False
-    ),
-]
+CYCLE_HELP = "Its UTC minute, like 2026-11-23T12:03, or last."
 BacktestId = Annotated[str | None, typer.Option("--backtest", help="Of this backtest, not of live trading.")]
 DEFAULT_CONFIG = Path("wonttrade.toml")
 
@@ -131,8 +126,23 @@ def report(
 
 
 @app.command()
+def explain(
+    cycle: Annotated[str, typer.Argument(help=CYCLE_HELP, metavar="CYCLE")],
+    backtest_id: BacktestId = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the story as a page.")] = None,
+    prompt: Annotated[bool, typer.Option("--prompt", help="Show the prompt's text as well.")] = False,
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """One cycle as a story: what was seen, asked, answered, judged, planned, sent, and what it was worth."""
+    from wonttrade_dagster.cli.explain import run_explain
+
+    run_explain(config, cycle, backtest_id, html=html, with_prompt=prompt, as_json=json)
+
+
+@app.command()
 def replay(
-    cycle: Cycle = None,
+    cycle: Annotated[str | None, typer.Argument(help=CYCLE_HELP, metavar="CYCLE")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every stored cycle, with counts.")] = False,
     backtest_id: BacktestId = None,
     config: Config = DEFAULT_CONFIG,

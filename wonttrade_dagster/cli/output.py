@@ -31,6 +31,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     out.print(table)
 
 
+def printable(text: str) -> str:
+    """Text of a model or venue without what a terminal would obey: escapes and other control characters."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def progress() -> Progress:
     """A progress bar on stderr, so that it never mixes with ``--json``."""
     return Progress(

@@ -12,7 +12,7 @@ from typing import Any
 
 from wonttrade_dagster.adapters.archive import CycleArchive, cycle_text
 from wonttrade_dagster.cli.archives import open_archive
-from wonttrade_dagster.cli.output import err, out, print_json, print_table, progress
+from wonttrade_dagster.cli.output import err, out, print_json, print_table, printable, progress
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.core.replay import ReplayVerdict, StageCheck, replay_cycle
@@ -79,11 +79,12 @@ def _every(archive: CycleArchive, *, as_json: bool) -> int:
 
 def _show(title: str, checks: Iterable[StageCheck]) -> None:
     listed = list(checks)
-    print_table(title, ("stage", "replay"), [(c.stage.value, c.verdict.value) for c in listed])
+    out.print(title, markup=False, soft_wrap=True)
+    print_table("", ("stage", "replay"), [(c.stage.value, c.verdict.value) for c in listed])
     for check in listed:
         if check.detail:
-            out.print(f"\n{check.stage.value}: {check.verdict.value}", markup=False)
-            out.print(check.detail, markup=False, soft_wrap=True)
+            out.print(f"{check.stage.value}: {check.verdict.value}", markup=False)
+            out.print(printable(check.detail), markup=False, soft_wrap=True)
 
 
 def _show_all(archive: CycleArchive, found: Replayed, damage: Sequence[str]) -> None:
@@ -92,7 +93,9 @@ def _show_all(archive: CycleArchive, found: Replayed, damage: Sequence[str]) -> 
     verdicts = tuple(ReplayVerdict)
     rows = [(stage.value, *(found.counts[stage, verdict] for verdict in verdicts)) for stage in Stage]
     columns = ("stage", *(verdict.value for verdict in verdicts))
-    print_table(f"{archive.name}: {found.same} of {found.cycles} cycles are the same", columns, rows)
+    print_table("cycles by stage", columns, rows)
+    told = f"{archive.name}: {found.same} of {found.cycles} cycles are the same"
+    out.print(told, markup=False, soft_wrap=True)
     for sentence in damage:
         err.print(sentence, markup=False, soft_wrap=True)
 

@@ -98,9 +98,15 @@ class StoredCycle:
     prior_missing: bool = False
     pieced: frozenset[Stage] = frozenset()
     indicators: IndicatorsAt | None = None
+    _decoded: dict[Stage, Any] = field(default_factory=dict, init=False, repr=False)
 
     def record(self, stage: Stage) -> Any:  # noqa: ANN401 (STAGE_RECORDS says which)
         """The record of a stage, None where it is not there or not readable."""
+        if stage not in self._decoded:
+            self._decoded[stage] = self._read(stage)
+        return self._decoded[stage]
+
+    def _read(self, stage: Stage) -> Any:  # noqa: ANN401 (see above)
         payload = self.payloads.get(stage)
         if payload is None:
             return None

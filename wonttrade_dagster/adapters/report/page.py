@@ -42,15 +42,20 @@ class Figure(NamedTuple):
     tone: str = ""
 
 
-def render_page(data: ReportData, summary: Mapping[str, Any]) -> str:
-    """The whole page, script included (about 5 MB)."""
-    environment = Environment(
+def page_environment() -> Environment:
+    """The templates beside this module; every text in them is escaped, a missing name is an error."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render_page(data: ReportData, summary: Mapping[str, Any]) -> str:
+    """The whole page, script included (about 5 MB)."""
+    environment = page_environment()
     charts = all_charts(data)
     trades = round_trips(data.fills)
     return environment.get_template(

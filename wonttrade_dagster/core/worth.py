@@ -1,0 +1,110 @@
+"""What a decision was worth until the next one that was applied.
+
+Belongs here: the sums over the reports in between. Does not belong here: reading them, the figures of a whole
+run (``core.performance``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from wonttrade_dagster.core.model import AccountSnapshot, CycleReport, Fill
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CycleEnd:
+    """One cycle as its successors and predecessors see it; None for what was not stored."""
+
+    cycle_ms: int
+    account: AccountSnapshot | None
+    report: CycleReport | None
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether its decision was taken on, even if an action failed."""
+        return self.report is not None and self.report.outcome != "refused"
+
+    @property
+    def value_before_usd(self) -> Decimal | None:
+        """Account value before its decision."""
+        if self.account is not None:
+            return self.account.account_value_usd
+        return self.report.account_value_usd if self.report else None
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """From one decision to the next one that was applied; None where the records do not tell.
+
+    Attributes:
+        until_ms: that next decision, or the newest report while there is none.
+        is_over: whether there was a next one.
+        cycles: cycles in between, their decisions refused.
+        equity_before_usd: account value right before this decision.
+        equity_after_usd: right before the next one, or in the newest report.
+        realised_pnl_usd: of the fills in between, before fees.
+        fees_usd: of the same fills.
+        funding_paid_usd: booked after this decision's report, positive when paid.
+    """
+
+    until_ms: int
+    is_over: bool
+    cycles: int
+    equity_before_usd: Decimal | None
+    equity_after_usd: Decimal | None
+    realised_pnl_usd: Decimal
+    fees_usd: Decimal
+    funding_paid_usd: Decimal | None
+
+    @property
+    def equity_change_usd(self) -> Decimal | None:
+        """After minus before."""
+        if self.equity_before_usd is None or self.equity_after_usd is None:
+            return None
+        return self.equity_after_usd - self.equity_before_usd
+
+
+def worth_of(this: CycleEnd, following: Iterable[CycleEnd]) -> Worth:
+    """Sum up what happened until the next applied decision.
+
+    Args:
+        this: the cycle.
+        following: the cycles after it, ascending; read no further than needed.
+    """
+    last, cycles, is_over = this, 0, False
+    fills = list(this.report.fills if this.report else ())
+    for end in following:
+        last = end
+        fills += end.report.fills if end.report else ()
+        if end.is_applied:
+            is_over = True
+            break
+        cycles += 1
+    end_ms = last.cycle_ms if is_over else None
+    mine = [fill for fill in fills if _is_inside(fill, this.cycle_ms, end_ms)]
+    newest = last.report.account_value_usd if last.report else None
+    return Worth(
+        until_ms=last.cycle_ms,
+        is_over=is_over,
+        cycles=cycles,
+        equity_before_usd=this.value_before_usd,
+        equity_after_usd=last.value_before_usd if is_over else newest,
+        realised_pnl_usd=_sum(fill.closed_pnl_usd for fill in mine),
+        fees_usd=_sum(fill.fee_usd for fill in mine),
+        funding_paid_usd=_funding_paid_usd(this, last),
+    )
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, Decimal(0))
+
+
+def _funding_paid_usd(this: CycleEnd, last: CycleEnd) -> Decimal | None:
+    """A report books what was due before its decision: this one's is not this decision's doing."""
+    before = this.report.performance if this.report else None
+    after = last.report.performance if last.report else None
+    return after.funding_usd - before.funding_usd if before and after else None
+
+
+def _is_inside(fill: Fill, from_ms: int, until_ms: int | None) -> bool:
+    return from_ms <= fill.time_ms and (until_ms is None or fill.time_ms < until_ms)
