@@ -11,11 +11,11 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar, cast
 
 from bench.campaign.draws import Event, Mischief
 from wonttrade_dagster.adapters import journal as journal_module
@@ -36,6 +36,9 @@ from wonttrade_dagster.core.model import (
     Stage,
 )
 from wonttrade_dagster.core.ports import AuditSink, LanguageModel, Ledger, Venue
+
+if TYPE_CHECKING:
+    from wonttrade_dagster.adapters.journal import Journal, JournalRecord
 
 Answer = TypeVar("Answer")
 
@@ -188,6 +191,10 @@ class SteppedAudit(AuditSink):
         """Read."""
         return self._steps.around("last_applied", self._audit.last_applied)
 
+    def newest(self, kind: str) -> "Iterator[JournalRecord]":
+        """Read, of the journal that stands behind it."""
+        return cast("Journal", self._audit).newest(kind)
+
     def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
         """Read."""
         return self._steps.around("strangers", lambda: self._audit.strangers(orders))
@@ -197,7 +204,7 @@ class SteppedRecords(JournalledRecords):
     """The real sink, with steps around each record."""
 
     def __init__(self, audit: AuditSink, ledger: Ledger, steps: Steps) -> None:
-        super().__init__(audit, ledger)
+        super().__init__(cast("Journal", audit), ledger)
         self._steps = steps
 
     def keep(self, cycle_ms: int, stage: Stage, record: Record) -> None:
