@@ -51,4 +51,6 @@ class CycleParts:
             series_points=self.series_points,
             cycle_minutes=self.context_builder.cycle_minutes,
             settings_sha256=self.settings_sha256,
+            price=self.decision_engine.price,
+            caps=self.decision_engine.caps,
         )

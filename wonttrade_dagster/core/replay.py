@@ -18,12 +18,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from wonttrade_dagster.core.breaker import pause
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.context import ContextBuilder, ContextInputs, PromptTemplate
 from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS, Record, with_identity
 from wonttrade_dagster.core.decision import JudgementInputs
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.indicators import IndicatorEngine
+from wonttrade_dagster.core.invalidation import fired, readings
 from wonttrade_dagster.core.llm_engine import judge_reply
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
@@ -40,6 +42,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.planning import Planning
 from wonttrade_dagster.core.replay_parts import RecordedWorld, parts_of
+from wonttrade_dagster.core.spending import capped, replies_cost_usd
 
 MAX_DIFF_LINES = 12
 MAX_LINE_CHARACTERS = 200
@@ -194,11 +197,21 @@ def _llm_contexts(stored: StoredCycle) -> Record:
     builder = ContextBuilder(
         stored.template, known.setting.limits, known.setting.rules, known.setting.cycle_minutes
     )
+    prior = known.prior.decision
     inputs = ContextInputs(
-        stored.cycle_ms, market, points, account, known.performance, known.prior, known.alerts
+        cycle_ms=stored.cycle_ms,
+        market=market,
+        indicators=points,
+        account=account,
+        performance=known.performance,
+        prior=known.prior,
+        alerts=known.alerts,
+        breaker=known.breaker,
+        held_since=known.held_since,
+        readings=() if prior is None else readings(prior.conditions, market, points),
     )
     try:
-        return replace(known, prompt=builder.build(inputs))
+        return replace(known, prompt=builder.build(inputs), fired=fired(inputs.readings))
     except ConfigurationError as error:
         raise NotStoredError(f"a prompt that can be made: {error}") from error
 
@@ -218,15 +231,34 @@ def _decisions(stored: StoredCycle) -> Record:
     context = _needed(stored, Stage.LLM_CONTEXTS)
     if isinstance(context, StageFailure):
         return replace(known, outcome=Refusal(context.reason, context.detail), prompt=None, reply=None)
-    if known.reply is None:  # no answer, or a stage that crashed: the refusal came from outside
-        return known
-    if context.setting is None:
-        raise NotStoredError("the limits that the reply was judged by")
-    market, account = _snapshots(stored)
     setting = context.setting
+    if setting is None:
+        raise NotStoredError("the limits that the reply was judged by")
+    if known.reply is None:
+        return _unanswered(known, context, setting)
+    market, account = _snapshots(stored)
     inputs = JudgementInputs(market, account, context.prior, setting.limits, setting.entry_cost_bps)
-    judged = replace(known, outcome=judge_reply(known.reply, inputs), prompt=context.prompt)
+    judged = replace(
+        known,
+        outcome=judge_reply(known.reply, inputs),
+        prompt=context.prompt,
+        first_refusal=_first_refusal(known, inputs),
+        cost_usd=replies_cost_usd(known.replies, setting.price),
+        fired=context.fired,
+    )
     return with_identity(judged, context.prior)
+
+
+def _unanswered(known: DecisionRecord, context: LlmContext, setting: CycleSetting) -> DecisionRecord:
+    """The model was not asked, which can be computed; or did not answer, or the stage crashed."""
+    paused = pause(context.breaker, known.cycle_ms) or capped(context.spending, setting.caps, known.cycle_ms)
+    return known if paused is None else replace(known, outcome=paused, prompt=context.prompt)
+
+
+def _first_refusal(known: DecisionRecord, inputs: JudgementInputs) -> Refusal | None:
+    """Of the reply that the model was asked to repair; None when it was not asked, or when it was good."""
+    first = None if known.first_reply is None else judge_reply(known.first_reply, inputs)
+    return first if isinstance(first, Refusal) else None
 
 
 def _execution_plans(stored: StoredCycle) -> Record:

@@ -79,6 +79,8 @@ def parts_of(world: RecordedWorld, setting: CycleSetting) -> CycleParts:
             clock=clock,
             deadline_ms=0,
             entry_cost_bps=setting.entry_cost_bps,
+            price=setting.price,
+            caps=setting.caps,
         ),
         executor=_NoExecutor(),
         audit=_RecordedAudit(world),

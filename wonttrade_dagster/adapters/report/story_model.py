@@ -4,7 +4,6 @@ Belongs here: reading prompt, reply and verdict into words. Does not belong here
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.adapters.report.story_parts import (
@@ -18,10 +17,12 @@ from wonttrade_dagster.adapters.report.story_parts import (
     px_text,
 )
 from wonttrade_dagster.adapters.report.wording import ABSENT, duration_text, fraction_text
+from wonttrade_dagster.core.invalidation import sentence
 from wonttrade_dagster.core.model import (
     Decision,
     DecisionRecord,
     LlmContext,
+    ModelReply,
     PriorDecision,
     Refusal,
     Stage,
@@ -69,8 +70,18 @@ def answered(records: Mapping[Stage, Any]) -> Chapter | None:
         return None
     if record.reply is None:
         return Chapter("Answered", notes=("There is no reply.",))
-    reply, usage = record.reply, record.reply.usage
-    facts = (
+    facts = (*_call(record.reply), ("cost", _cost(record)), ("reply SHA-256", record.reply_sha256 or ABSENT))
+    answer = Passage("Raw reply", record.reply.text)
+    first = record.first_reply
+    if first is None:
+        return Chapter("Answered", facts, passages=(answer,))
+    told = (*facts, ("repaired", f"asked once more; the first reply took {duration_text(first.latency_ms)}"))
+    return Chapter("Answered", told, passages=(answer, Passage("First reply, refused", first.text)))
+
+
+def _call(reply: ModelReply) -> tuple[Fact, ...]:
+    usage = reply.usage
+    return (
         ("model", reply.model),
         ("request id", reply.request_id or ABSENT),
         ("finish reason", reply.finish_reason),
@@ -78,15 +89,11 @@ def answered(records: Mapping[Stage, Any]) -> Chapter | None:
         ("latency", duration_text(reply.latency_ms)),
         ("tokens in", f"{usage.prompt_tokens:,} ({usage.cached_tokens:,} cached)"),
         ("tokens out", f"{usage.completion_tokens:,} ({usage.reasoning_tokens:,} reasoning)"),
-        ("cost", _cost(record)),
-        ("reply SHA-256", record.reply_sha256 or ABSENT),
     )
-    return Chapter("Answered", facts, passages=(Passage("Raw reply", reply.text),))
 
 
 def _cost(record: DecisionRecord) -> str:
-    cost: Decimal | None = getattr(record, "cost_usd", None)
-    return "not known" if cost is None else f"${cost:.6f}"
+    return "not known" if record.cost_usd is None else f"${record.cost_usd:.6f}"
 
 
 def judged(records: Mapping[Stage, Any]) -> Chapter | None:
@@ -96,14 +103,21 @@ def judged(records: Mapping[Stage, Any]) -> Chapter | None:
         return None
     chapter = _verdict(record.outcome)
     context = records.get(Stage.LLM_CONTEXTS)
-    prior = _prior(context.prior) if isinstance(context, LlmContext) else ()
-    return Chapter(chapter.title, (*chapter.facts, *prior), chapter.tables, chapter.passages)
+    prior = _prior(context.prior, record.fired) if isinstance(context, LlmContext) else ()
+    tables = chapter.tables
+    if record.first_refusal is not None:
+        tables = (*tables, _violations("Violations of the first reply", record.first_refusal))
+    return Chapter(chapter.title, (*chapter.facts, *prior), tables, chapter.passages)
+
+
+def _violations(title: str, refusal: Refusal) -> StoryTable:
+    rows = tuple((v.rule, v.path, v.detail) for v in refusal.violations)
+    return StoryTable(title, ("rule", "where", "what"), rows)
 
 
 def _verdict(outcome: Decision | Refusal) -> Chapter:
     if isinstance(outcome, Refusal):
-        rows = tuple((v.rule, v.path, v.detail) for v in outcome.violations)
-        tables = (StoryTable("Violations", ("rule", "where", "what"), rows),) if rows else ()
+        tables = (_violations("Violations", outcome),) if outcome.violations else ()
         facts = (("verdict", "refused"), ("reason", outcome.reason), ("detail", outcome.detail))
         return Chapter("Judged", facts, tables)
     columns = ("symbol", "target size", "stop-loss", "take-profit", "confidence", "margin", "rationale")
@@ -120,15 +134,21 @@ def _verdict(outcome: Decision | Refusal) -> Chapter:
         for t in outcome.targets
     )
     passages = [Passage("Explanation", outcome.explanation)]
-    passages.append(Passage("Invalidation condition", outcome.invalidation_condition))
+    checked = "".join(f"\n{n}. {sentence(c)}" for n, c in enumerate(outcome.conditions, start=1))
+    passages.append(Passage("Invalidation condition", outcome.invalidation_condition + checked))
     if outcome.replaced_because:
         passages.append(Passage("Why the prior plan was replaced", outcome.replaced_because))
     kept = (("verdict", "a decision"), ("prior plan", outcome.prior_plan.value))
     return Chapter("Judged", kept, (StoryTable("Targets", columns, targets),), tuple(passages))
 
 
-def _prior(prior: PriorDecision) -> tuple[Fact, ...]:
+def _prior(prior: PriorDecision, fired: tuple[int, ...]) -> tuple[Fact, ...]:
     when = ABSENT if prior.decided_cycle_ms is None else f"cycle {at(prior.decided_cycle_ms)}"
-    refused = prior.last_refusal
-    after = () if refused is None else (("refused since", f"{refused.reason}: {refused.detail}"),)
-    return (("prior decision", when), *after)
+    facts = [("prior decision", when)]
+    conditions = prior.decision.conditions if prior.decision else ()
+    held = [sentence(conditions[n - 1]) for n in fired if n <= len(conditions)]
+    if held:
+        facts.append(("its conditions that held", "; ".join(held)))
+    if prior.last_refusal is not None:
+        facts.append(("refused since", f"{prior.last_refusal.reason}: {prior.last_refusal.detail}"))
+    return tuple(facts)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from wonttrade_dagster.core.model.guard import NO_CAPS, ModelPrice, SpendingCaps
+
 
 @dataclass(frozen=True, slots=True)
 class RiskLimits:
@@ -43,6 +45,8 @@ class CycleSetting:
         series_points: points of each series in the prompt.
         cycle_minutes: the cadence.
         settings_sha256: of ``wonttrade.toml``; empty where nobody told.
+        price: of the model's tokens.
+        caps: what the model's calls may cost.
     """
 
     symbols: tuple[str, ...]
@@ -52,6 +56,8 @@ class CycleSetting:
     series_points: int
     cycle_minutes: int
     settings_sha256: str = ""
+    price: ModelPrice | None = None
+    caps: SpendingCaps = NO_CAPS
 
 
 @dataclass(frozen=True, slots=True)
