@@ -136,7 +136,8 @@ class Planning:
     def _none(self, failure: StageFailure) -> ExecutionPlan:
         alert = f"PROTECTION WAS NOT CHECKED: {failure.detail}"
         refusal = Refusal(failure.reason, failure.detail)
-        return ExecutionPlan(self.cycle_ms, (), refusal=refusal, alerts=(alert,))
+        basis = PlanBasis(self._now_ms(), (), None, (), self.parts.setting)
+        return ExecutionPlan(self.cycle_ms, (), refusal=refusal, alerts=(alert,), basis=basis)
 
 
 def _solvent_only(account: AccountSnapshot, outcome: Decision | Refusal) -> Decision | Refusal:

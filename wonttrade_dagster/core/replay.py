@@ -7,23 +7,21 @@ Every stage is computed from the *stored* records that it read, so that one diff
 came from outside (market, account, the model's words, the venue's answers) is checked for being whole.
 """
 
-import difflib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+import polars as pl
 
 from wonttrade_dagster.core.breaker import pause
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.context import ContextBuilder, ContextInputs, PromptTemplate
 from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS, Record, with_identity
 from wonttrade_dagster.core.decision import JudgementInputs
-from wonttrade_dagster.core.errors import ConfigurationError
+from wonttrade_dagster.core.errors import ConfigurationError, WontTradeError
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.invalidation import fired, readings
 from wonttrade_dagster.core.llm_engine import judge_reply
@@ -36,16 +34,25 @@ from wonttrade_dagster.core.model import (
     IndicatorSnapshot,
     LlmContext,
     MarketSnapshot,
+    PlanBasis,
     Refusal,
     Stage,
     StageFailure,
 )
 from wonttrade_dagster.core.planning import Planning
+from wonttrade_dagster.core.record_diff import difference
 from wonttrade_dagster.core.replay_parts import RecordedWorld, parts_of
 from wonttrade_dagster.core.spending import capped, replies_cost_usd
 
-MAX_DIFF_LINES = 12
-MAX_LINE_CHARACTERS = 200
+_NOT_A_RECORD = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    pl.exceptions.PolarsError,
+)
+"""What reading or using a record raises in which something was changed."""
 
 IndicatorsAt = Callable[[MarketSnapshot, int], IndicatorSnapshot]
 """Indicators of a market, for so many points."""
@@ -115,7 +122,7 @@ class StoredCycle:
             return None
         try:
             return decode(STAGE_RECORDS[stage], payload)
-        except (ValidationError, ValueError, KeyError, TypeError, AttributeError):
+        except _NOT_A_RECORD:
             return None
 
 
@@ -152,6 +159,9 @@ def _check(stored: StoredCycle, stage: Stage) -> StageCheck:
         again = encode(_AGAIN[stage](stored), STAGE_RECORDS[stage])
     except NotStoredError as error:
         return StageCheck(stage, ReplayVerdict.NOT_STORED, str(error))
+    except (WontTradeError, *_NOT_A_RECORD) as error:
+        why = f"it cannot be computed from the stored records: {type(error).__name__}: {error}"
+        return StageCheck(stage, ReplayVerdict.DIFFERS, why)
     if payload is not None and again != payload:
         return StageCheck(stage, ReplayVerdict.DIFFERS, difference(payload, again))
     seal = stored.seals.get(stage)
@@ -264,39 +274,38 @@ def _first_refusal(known: DecisionRecord, inputs: JudgementInputs) -> Refusal | 
 def _execution_plans(stored: StoredCycle) -> Record:
     known: ExecutionPlan = stored.record(Stage.EXECUTION_PLANS)
     decision: DecisionRecord = _needed(stored, Stage.DECISIONS)
-    setting = known.basis.setting if known.basis else _setting(stored)
-    if setting is None or (known.basis is None and known.account is not None):
+    basis = known.basis
+    if basis is None:
         raise NotStoredError("what the plan was made from beside decision, account and market")
     if stored.prior_missing:
         raise NotStoredError("the decision that protection was put back from")
     outcome = known.refusal if known.refusal and known.refusal.reason == "stage_crashed" else decision.outcome
-    planning = Planning(parts_of(_world(stored, known), setting), stored.cycle_ms)
-    return planning.plan(outcome, _prices(stored, known))
+    planning = Planning(parts_of(_world(stored, known, basis), basis.setting), stored.cycle_ms)
+    return planning.plan(outcome, _prices(stored, known, basis))
 
 
-def _world(stored: StoredCycle, known: ExecutionPlan) -> RecordedWorld:
-    refusal, basis = known.refusal, known.basis
-    is_fault = refusal is not None and refusal.reason == "journal_unavailable"
-    at_ms, prior = basis.prior_cycle_ms if basis else None, stored.prior
+def _world(stored: StoredCycle, known: ExecutionPlan, basis: PlanBasis) -> RecordedWorld:
+    said = known.refusal.detail if known.refusal else ""
+    is_fault = known.refusal is not None and known.refusal.reason == "journal_unavailable"
+    at_ms, prior = basis.prior_cycle_ms, stored.prior
     return RecordedWorld(
         account=known.account,
-        unreadable=refusal.detail if refusal else "",
-        assets={asset.symbol: asset for asset in basis.assets} if basis else {},
-        planned_at_ms=basis.planned_at_ms if basis else stored.cycle_ms,
+        unreadable=said,
+        assets={asset.symbol: asset for asset in basis.assets},
+        planned_at_ms=basis.planned_at_ms,
         prior=None if at_ms is None or prior is None else (at_ms, prior),
-        stranger_oids=frozenset(basis.stranger_oids) if basis else frozenset(),
-        journal_fault=refusal.detail if is_fault and refusal else None,
+        stranger_oids=frozenset(basis.stranger_oids),
+        journal_fault=said if is_fault else None,
     )
 
 
-def _prices(stored: StoredCycle, known: ExecutionPlan) -> Mapping[str, Decimal]:
+def _prices(stored: StoredCycle, known: ExecutionPlan, basis: PlanBasis) -> Mapping[str, Decimal]:
     """Prices of the snapshot; without one, the marks that were read with the account if they are enough."""
     market = stored.record(Stage.MARKET_SNAPSHOTS)
     if isinstance(market, MarketSnapshot):
         return {m.symbol: m.reference_px for m in market.markets}
     marks = dict(known.account.marks) if known.account else {}
-    symbols = known.basis.setting.symbols if known.basis else ()
-    if market is None and any(symbol not in marks for symbol in symbols):
+    if market is None and known.account and any(symbol not in marks for symbol in basis.setting.symbols):
         raise NotStoredError("the prices that the plan was made at")
     return {}
 
@@ -343,37 +352,3 @@ def _first_failure(stored: StoredCycle, known: Any) -> Record:  # noqa: ANN401 (
             return record
     failure: StageFailure = known  # the ledger could not be read, or the stage crashed: from outside
     return failure
-
-
-# --- what differs ----------------------------------------------------------------------------------
-
-
-def difference(stored: bytes, again: bytes) -> str:
-    """A short unified diff of two records, a line for each value, named by its place."""
-    try:
-        before, after = list(_lines(from_json(stored))), list(_lines(from_json(again)))
-    except ValueError:
-        return "the record is damaged: it cannot be read"
-    found = list(difflib.unified_diff(before, after, "stored", "computed now", lineterm="", n=0))
-    if not found:
-        return "the same values, written in other bytes"
-    shown = [_shortened(line) for line in found[:MAX_DIFF_LINES]]
-    rest = len(found) - len(shown)
-    return "\n".join([*shown, f"… {rest} lines more"] if rest > 0 else shown)
-
-
-def _lines(value: Any, place: str = "") -> Iterator[str]:  # noqa: ANN401 (any JSON)
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _lines(item, f"{place}.{name}" if place else str(name))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _lines(item, f"{place}[{number}]")
-    elif isinstance(value, str) and "\n" in value:
-        yield from (f"{place}: {line}" for line in value.split("\n"))
-    else:
-        yield f"{place}: {to_json(value).decode()}"
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= MAX_LINE_CHARACTERS else line[: MAX_LINE_CHARACTERS - 1] + "…"

@@ -133,4 +133,4 @@ class ExecutionPlan:
     account: AccountSnapshot | None = None
     """The account as read for this plan, after the decision; None when it could not be read."""
     basis: PlanBasis | None = None
-    """None where the account could not be read, and in records from before it was kept."""
+    """None in records from before it was kept."""
