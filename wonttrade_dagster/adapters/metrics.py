@@ -33,6 +33,8 @@ COUNTERS: Mapping[str, tuple[str, str]] = {
 GAUGES: Mapping[str, tuple[str, str]] = {
     "wonttrade_last_cycle_timestamp_seconds": ("Time of the last finished cycle", ""),
     "wonttrade_last_model_latency_seconds": ("How long the model took last", ""),
+    "wonttrade_model_usd_today": ("Cost of today's model calls (UTC) by the configured prices", ""),
+    "wonttrade_breaker_open": ("1 while new model calls are paused after failures", ""),
     "wonttrade_account_value_usd": ("Account value after the last cycle", ""),
     "wonttrade_alerts": ("Alerts of the last cycle", ""),
     "wonttrade_ip_weight_last_minute": ("Weight of the last minute at the end of the last cycle", ""),

@@ -94,6 +94,7 @@ class Telemetry:
         alerts: Sequence[str] = (),
         unprotected_symbols: Sequence[str] = (),
         usage: Usage | None = None,
+        model: Mapping[str, object] | None = None,
     ) -> None:
         """Replace the heartbeat file.
 
@@ -115,6 +116,7 @@ class Telemetry:
             "last_error": error,
             "alerts": [*alerts, *warnings],
             "requests": requests,
+            "model": model,
             "unprotected": {symbol: since.get(symbol, now_ms) for symbol in unprotected_symbols},
             "telemetry_lost": list(self._lost),
         }
@@ -149,6 +151,7 @@ class Telemetry:
             alerts=report.alerts,
             unprotected_symbols=naked,
             usage=usage,
+            model=_model(report),
         )
 
     def _before(self) -> Mapping[str, Any]:
@@ -265,10 +268,26 @@ def _usage_gauges(usage: Usage | None) -> dict[Sample, float]:
     return gauges
 
 
+def _model(report: CycleReport) -> dict[str, object]:
+    """What stands between the program and its model: since when and why calls are paused, what they cost."""
+    breaker, spent = report.breaker, report.spending
+    return {
+        "failures_in_a_row": breaker.failures,
+        "failing_since_ms": breaker.since_ms,
+        "failing_because": breaker.reason or None,
+        "paused_until_ms": breaker.open_until_ms,
+        "usd_today": str(spent.day_usd),
+        "usd_in_all": str(spent.total_usd),
+        "calls_of_unknown_cost": spent.unpriced_calls,
+    }
+
+
 def _gauges(report: CycleReport, naked: Sequence[str]) -> dict[Sample, float]:
     gauges: dict[Sample, float] = {
         ("wonttrade_last_cycle_timestamp_seconds", ""): report.cycle_ms / 1000,
         ("wonttrade_alerts", ""): len(report.alerts),
+        ("wonttrade_breaker_open", ""): report.breaker.open_until_ms is not None,
+        ("wonttrade_model_usd_today", ""): float(report.spending.day_usd),
         ("wonttrade_unprotected_positions", ""): len(naked),
     }
     if report.account_value_usd is not None:

@@ -195,7 +195,13 @@ def _decision(record: DecisionRecord) -> Metadata:
             "latency_ms": record.reply.latency_ms,
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
+            "cost_usd": _absent(record.cost_usd),
+            "repaired": record.first_reply is not None,
         }
+    if record.fired:
+        numbers = ", ".join(map(str, record.fired))
+        obeyed = {True: "given up", False: "KEPT", None: "undecided"}[record.obeyed]
+        metadata["invalidated"] = f"condition {numbers} of the prior plan held; the plan was {obeyed}"
     return metadata
 
 
