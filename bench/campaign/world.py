@@ -87,7 +87,9 @@ def _paced(text: str, times: Mapping[str, float]) -> str:
         ("max_decision_age_seconds = 60", f"max_decision_age_seconds = {times['age']}"),
         (
             "max_market_age_seconds = 55",
-            f"max_market_age_seconds = {times['market_age']}\nledger_lock_seconds = 0.3",
+            f"max_market_age_seconds = {times['market_age']}\nledger_lock_seconds = 0.3\n"
+            # Cycles follow each other within a second: a pause of minutes would be the rest of the campaign.
+            "breaker_failures = 1000",
         ),
         ('network = "local"', f'network = "local"\ntimeout_seconds = {times["timeout"]}\nread_attempts = 2'),
         (
