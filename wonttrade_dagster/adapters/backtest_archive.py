@@ -118,6 +118,7 @@ class BacktestArchive(CycleArchive):
             seals=seals,
             contradictions=problem | ({} if is_intact else {Stage.CYCLE_REPORTS: damaged}),
             missing=self._market.missing if whole else dict.fromkeys(Stage, NOT_KEPT),
+            suspect=HISTORY_CHANGED if self._market.is_changed else "",
             template=stored_template(context) if isinstance(context, LlmContext) else None,
             prior=prior,
             prior_missing=is_missing,
@@ -209,7 +210,7 @@ class _Market:
         if market_digest(market) == digest:
             return payload, {}
         if self.is_changed:
-            return payload, dict.fromkeys((*HASHED, Stage.LLM_CONTEXTS), HISTORY_CHANGED)
+            return payload, {Stage.MARKET_SNAPSHOTS: HISTORY_CHANGED}
         what = (
             f"the market of {cycle_text(cycle_ms)} is not rebuilt as it was, though the history is the same"
         )

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from wonttrade_dagster.adapters.archive import CycleArchive, cycle_text
+from wonttrade_dagster.adapters.prompts import load_prompt
 from wonttrade_dagster.cli.archives import open_archive
 from wonttrade_dagster.cli.output import err, out, print_json, print_table, printable, progress
-from wonttrade_dagster.core.errors import UsageError
-from wonttrade_dagster.core.model import Stage
-from wonttrade_dagster.core.replay import ReplayVerdict, StageCheck, replay_cycle
+from wonttrade_dagster.core.errors import ConfigurationError, UsageError
+from wonttrade_dagster.core.model import LlmContext, Stage
+from wonttrade_dagster.core.replay import ReplayVerdict, StageCheck, StoredCycle, replay_cycle
 from wonttrade_dagster.settings import load_settings
 
 MAX_SHOWN = 20
 """So many cycles that are not the same are shown one by one; the counts hold all of them."""
+
+
+_OWN_FILES = "the record's own files were used"
 
 
 @dataclass(slots=True)
@@ -52,16 +56,45 @@ def run_replay(
     """
     if every == (cycle is not None):
         raise UsageError("name one CYCLE, or ask for --all")
-    archive = open_archive(load_settings(config), backtest_id)
+    settings = load_settings(config)
+    archive = open_archive(settings, backtest_id)
     if cycle is None:
         return _every(archive, as_json=as_json)
     cycle_ms = archive.find(cycle)
-    checks = replay_cycle(archive.cycle(cycle_ms))
+    stored = archive.cycle(cycle_ms)
+    checks, remark = replay_cycle(stored), prompt_remark(settings.prompts_dir, stored)
     if as_json:
-        print_json({"archive": archive.name, "cycle": cycle_text(cycle_ms), "stages": _data(checks)})
+        facts = {"archive": archive.name, "cycle": cycle_text(cycle_ms), "remark": remark}
+        print_json(facts | {"stages": _data(checks)})
     else:
         _show(f"{archive.name}, cycle {cycle_text(cycle_ms)}", checks)
+        if remark:
+            out.print(remark, markup=False, soft_wrap=True)
     return int(any(check.verdict is not ReplayVerdict.SAME for check in checks))
+
+
+def prompt_remark(prompts_dir: Path, stored: StoredCycle) -> str | None:
+    """Whether the prompt's directory is another one by now; the cycle is computed with its record's files."""
+    context = stored.record(Stage.LLM_CONTEXTS)
+    if not isinstance(context, LlmContext):
+        return None
+    then = context.prompt
+    try:
+        now = load_prompt(prompts_dir, then.template)
+    except ConfigurationError:
+        return (
+            f"the prompt {then.template} is not in {prompts_dir} any more: the record's own files were used"
+        )
+    changed = [
+        f"{what} {before[:12]} then, {after[:12]} now"
+        for what, before, after in (
+            ("template", then.template_sha256, now.template_sha256),
+            ("schema", then.schema_sha256, now.schema_sha256),
+        )
+        if before != after
+    ]
+    said = f"the prompt {then.template} was changed since ({'; '.join(changed)}): {_OWN_FILES}"
+    return said if changed else None
 
 
 def _every(archive: CycleArchive, *, as_json: bool) -> int:

@@ -91,6 +91,7 @@ class StoredCycle:
         seals: SHA-256 of a stage's JSON, from a second place.
         contradictions: a sentence for each stage that a second place tells otherwise.
         missing: why a stage is not there, where more is known than that.
+        suspect: what to blame before the code where a computed stage differs; empty when nothing is known.
         template: the prompt as it was then; None when its files are not stored.
         prior: the decision that the plan put protection back from; None without one.
         prior_missing: whether there was one and it is not stored.
@@ -103,6 +104,7 @@ class StoredCycle:
     seals: Mapping[Stage, str] = field(default_factory=dict)
     contradictions: Mapping[Stage, str] = field(default_factory=dict)
     missing: Mapping[Stage, str] = field(default_factory=dict)
+    suspect: str = ""
     template: PromptTemplate | None = None
     prior: Decision | None = None
     prior_missing: bool = False
@@ -162,12 +164,14 @@ def _check(stored: StoredCycle, stage: Stage) -> StageCheck:
     except (WontTradeError, *_NOT_A_RECORD) as error:
         why = f"it cannot be computed from the stored records: {type(error).__name__}: {error}"
         return StageCheck(stage, ReplayVerdict.DIFFERS, why)
+    detail, seal = "", stored.seals.get(stage)
     if payload is not None and again != payload:
-        return StageCheck(stage, ReplayVerdict.DIFFERS, difference(payload, again))
-    seal = stored.seals.get(stage)
-    if seal is not None and hashlib.sha256(again).hexdigest() != seal:
-        return StageCheck(stage, ReplayVerdict.DIFFERS, "its hash is not the one that was written down then")
-    return StageCheck(stage, ReplayVerdict.SAME)
+        detail = difference(payload, again)
+    elif seal is not None and hashlib.sha256(again).hexdigest() != seal:
+        detail = "its hash is not the one that was written down then"
+    if not detail:
+        return StageCheck(stage, ReplayVerdict.SAME)
+    return StageCheck(stage, ReplayVerdict.DIFFERS, "\n".join(filter(None, (stored.suspect, detail))))
 
 
 # --- the stages ------------------------------------------------------------------------------------

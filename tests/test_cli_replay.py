@@ -1,0 +1,454 @@
+"""Stored cycles computed again: real ledgers and backtests of the loopback venue, whole and tampered with."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from loopback import PROMPTS, Loopback, SetBackClock, generated_history, set_back
+
+from wonttrade_dagster.adapters.archive import cycle_text
+from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, backtest_folder
+from wonttrade_dagster.adapters.journal import body_digest
+from wonttrade_dagster.cli.app import run
+from wonttrade_dagster.core.cycle import EDGES
+from wonttrade_dagster.core.model import Stage
+from wonttrade_dagster.defs.backtest_run import BacktestSpec, run_backtest_range
+from wonttrade_dagster.defs.compose import Executors, compose_live_cycle, journal, ledger, market_history
+from wonttrade_dagster.settings import Settings, load_settings
+
+FIRST_MS = 1_748_736_000_000
+HOUR_MS = 3_600_000
+CYCLES = 12
+ID = "b-1"
+
+Replay = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def replay(capsys: pytest.CaptureFixture[str]) -> Replay:
+    def asked(config: Path, *words: str) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        code = run(["replay", *words, "--json", "--config", str(config)])
+        return code, json.loads(capsys.readouterr().out)
+
+    return asked
+
+
+def found(told: dict[str, Any]) -> dict[str, str]:
+    return {stage["stage"]: stage["verdict"] for stage in told["stages"]}
+
+
+def differing(told: dict[str, Any]) -> list[str]:
+    return [stage for stage, verdict in found(told).items() if verdict == "differs"]
+
+
+def detail(told: dict[str, Any], stage: Stage) -> str:
+    (text,) = [s["detail"] for s in told["stages"] if s["stage"] == stage.value]
+    return str(text)
+
+
+# --- live ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Traded:
+    """A folder in which three cycles were traded: opened, refused, kept."""
+
+    folder: Path
+    times: tuple[int, ...]
+    calls: Callable[[], tuple[int, int]]
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "wonttrade.toml"
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.config)
+
+    @property
+    def database(self) -> Path:
+        return ledger(self.settings, journal(self.settings)).path
+
+    def copied(self, folder: Path) -> "Traded":
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Traded(folder, self.times, self.calls)
+
+    def execute(self, query: str, *parameters: object) -> Any:
+        with duckdb.connect(str(self.database)) as connection:
+            return connection.execute(query, list(parameters)).fetchall()
+
+    def tamper(self, stage: Stage, before: str, after: str) -> None:
+        """Change the stored JSON of the newest cycle, as somebody with a shell would."""
+        query = "SELECT payload FROM stages WHERE cycle_ms = ? AND stage = ?"
+        ((payload,),) = self.execute(query, self.times[-1], stage.value)
+        assert before in payload
+        change = "UPDATE stages SET payload = ? WHERE cycle_ms = ? AND stage = ?"
+        self.execute(change, payload.replace(before, after, 1), self.times[-1], stage.value)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traded]:
+    clock = SetBackClock()
+    with set_back(clock), Loopback.serving(clock) as loopback:
+        folder = tmp_path_factory.mktemp("live")
+        config = loopback.config(folder, runtime__prompts_dir="prompts")
+        shutil.copytree(PROMPTS, folder / "prompts")
+        times = []
+        for fault in (None, "I would rather not say", None):
+            loopback.model("faults", [])
+            if fault:
+                loopback.model("faults", [{"kind": "reply", "text": fault, "times": 9}])
+            times.append(clock.next_minute())
+            live = compose_live_cycle(load_settings(config), Executors())
+            for stage in EDGES:
+                live.run(stage, times[-1], None)
+        loopback.model("faults", [])
+        loopback.refuse_requests()
+        yield Traded(folder, tuple(times), lambda: (loopback.refused_requests, loopback.model_calls))
+
+
+@pytest.fixture
+def traded(original: Traded, tmp_path: Path) -> Traded:
+    return original.copied(tmp_path)
+
+
+def test_every_live_cycle_is_the_same_and_nobody_is_asked(traded: Traded, replay: Replay) -> None:
+    before = traded.calls()
+    code, told = replay(traded.config, "--all")
+    assert (code, told["cycles"], told["same"], told["unequal"], told["damage"]) == (0, 3, 3, [], [])
+    assert {stage: counts["same"] for stage, counts in told["stages"].items()} == dict.fromkeys(Stage, 3)
+    assert traded.calls() == before
+
+
+def test_one_cycle_is_asked_for_by_its_minute_or_as_the_last(traded: Traded, replay: Replay) -> None:
+    for name, cycle_ms in ((cycle_text(traded.times[1]), traded.times[1]), ("last", traded.times[-1])):
+        code, told = replay(traded.config, name)
+        assert (code, told["cycle"]) == (0, cycle_text(cycle_ms))
+        assert found(told) == dict.fromkeys(Stage, "same")
+
+
+def test_people_get_a_table(traded: Traded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["replay", "--all", "--config", str(traded.config)]) == 0
+    assert "3 of 3 cycles are the same" in capsys.readouterr().out
+    traded.tamper(Stage.ACCOUNT_SNAPSHOTS, '"account_value_usd":"', '"account_value_usd":"1')
+    assert run(["replay", "last", "--config", str(traded.config)]) == 1
+    said = capsys.readouterr().out
+    assert "account_snapshots: differs" in said
+    assert "+++ computed now" in said
+
+
+@pytest.mark.parametrize(
+    ("stage", "before", "after", "shows_in"),
+    [
+        (Stage.MARKET_SNAPSHOTS, '"oracle_px":"', '"oracle_px":"1', [Stage.LLM_CONTEXTS]),
+        (Stage.ACCOUNT_SNAPSHOTS, '"free_margin_usd":"', '"free_margin_usd":"1', [Stage.LLM_CONTEXTS]),
+        (Stage.INDICATORS, '"rsi_7":[', '"rsi_7":[9', [Stage.INDICATORS, Stage.LLM_CONTEXTS]),
+        (Stage.LLM_CONTEXTS, '"user":"', '"user":"Buy. ', [Stage.LLM_CONTEXTS, Stage.DECISIONS]),
+        (Stage.DECISIONS, '"text":"{', '"text":"[{', [Stage.DECISIONS]),
+        (Stage.DECISIONS, '"rationale":"', '"rationale":"not ', [Stage.DECISIONS]),
+        (Stage.EXECUTION_PLANS, '"actions":[]', '"actions": []', [Stage.EXECUTION_PLANS]),
+        (Stage.EXECUTIONS, '"unprotected_seconds":[', '"unprotected_seconds":[["BTC",3.0]', []),
+        (Stage.CYCLE_REPORTS, '"account_value_usd":"', '"account_value_usd":"9', [Stage.CYCLE_REPORTS]),
+    ],
+    ids=lambda value: value.value if isinstance(value, Stage) else None,
+)  # fmt: skip
+def test_a_changed_byte_is_found_where_it_was_changed(
+    traded: Traded, replay: Replay, stage: Stage, before: str, after: str, shows_in: list[Stage]
+) -> None:
+    traded.tamper(stage, before, after)
+    code, told = replay(traded.config, "last")
+    assert code == 1
+    assert {stage, *shows_in} <= set(differing(told))
+    assert replay(traded.config, cycle_text(traded.times[0]))[0] == 0, "the other cycles are whole"
+
+
+def test_a_candle_that_moves_no_printed_number_is_found_by_its_hash(traded: Traded, replay: Replay) -> None:
+    ((oldest,),) = traded.execute("SELECT min(open_time_ms) FROM snapshot_candles WHERE interval = '5m'")
+    traded.execute("UPDATE snapshot_candles SET volume = volume + 1 WHERE open_time_ms = ?", oldest)
+    code, told = replay(traded.config, cycle_text(traded.times[0]))
+    assert (code, differing(told)) == (1, [Stage.MARKET_SNAPSHOTS])
+    assert "hash" in detail(told, Stage.MARKET_SNAPSHOTS)
+
+
+def test_a_template_that_was_changed_in_the_ledger_is_named(traded: Traded, replay: Replay) -> None:
+    query = "UPDATE texts SET text = replace(text, 'Hyperliquid', 'the moon') WHERE text LIKE '%Hyperliquid%'"
+    traded.execute(query)
+    code, told = replay(traded.config, "last")
+    assert (code, differing(told)) == (1, [Stage.LLM_CONTEXTS])
+    assert "template_sha256" in detail(told, Stage.LLM_CONTEXTS)
+
+
+def test_a_template_that_was_changed_on_disk_is_named_and_changes_nothing(
+    traded: Traded, replay: Replay
+) -> None:
+    assert replay(traded.config, "last")[1]["remark"] is None
+    path = traded.folder / "prompts/trader/v1/user.md.j2"
+    path.write_text(path.read_text(encoding="utf-8") + "\nBe bold.\n", encoding="utf-8")
+    code, told = replay(traded.config, "last")
+    assert (code, differing(told)) == (0, [])
+    assert "the prompt trader/v1 was changed since (template " in told["remark"]
+    assert "schema" not in told["remark"]
+
+
+def test_a_damaged_line_of_the_journal_is_told(traded: Traded, replay: Replay) -> None:
+    path = traded.settings.decision_log_path
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = lines[2].replace(b'"body":{', b'"body":{"x":1,', 1)
+    path.write_bytes(b"\n".join(lines))
+    code, told = replay(traded.config, "--all")
+    assert (code, told["same"]) == (1, 3)
+    assert "line 3 of the journal" in told["damage"][0]
+
+
+def test_without_the_journal_the_records_are_enough(traded: Traded, replay: Replay) -> None:
+    traded.settings.decision_log_path.unlink()
+    assert replay(traded.config, "--all")[0] == 0
+
+
+def test_a_cycle_that_was_killed_lacks_its_last_stages(traded: Traded, replay: Replay) -> None:
+    late = (Stage.EXECUTIONS.value, Stage.CYCLE_REPORTS.value)
+    traded.execute("DELETE FROM stages WHERE cycle_ms = ? AND stage IN (?, ?)", traded.times[-1], *late)
+    code, told = replay(traded.config, "last")
+    assert code == 1
+    assert found(told) == {stage.value: "not stored" if stage.value in late else "same" for stage in Stage}
+
+
+def test_records_that_wait_in_the_spool_are_read_there(traded: Traded, replay: Replay) -> None:
+    store = ledger(traded.settings, journal(traded.settings))
+    payloads = {stage: store.load(traded.times[-1], stage) for stage in Stage}
+    traded.execute("DELETE FROM stages WHERE cycle_ms = ?", traded.times[-1])
+    for stage, payload in payloads.items():
+        assert payload is not None
+        store.record(traded.times[-1], stage, payload)
+    assert replay(traded.config, "last")[0] == 0
+
+
+def test_the_ledger_holds_each_file_of_the_prompt_once_and_the_journal_too(traded: Traded) -> None:
+    files = {p.read_text(encoding="utf-8") for p in (PROMPTS / "trader/v1").iterdir() if p.suffix != ".md"}
+    assert {text for (text,) in traded.execute("SELECT text FROM texts")} == files
+    stored = traded.execute("SELECT sum(length(payload)) FROM stages WHERE stage = 'llm_contexts'")[0][0]
+    prompts = traded.execute(
+        "SELECT sum(length(payload -> '$.prompt')) FROM stages WHERE stage = 'llm_contexts'"
+    )[0][0]
+    assert stored - prompts < 3 * 6_000
+    kinds = [record.kind for record in journal(traded.settings).records()]
+    assert (kinds.count("prompt"), kinds.count("inputs")) == (1, 3)
+
+
+def test_the_journal_has_the_hash_of_each_reply_and_the_cycle_of_its_prior_decision(traded: Traded) -> None:
+    opened, refused, kept = [r.body for r in journal(traded.settings).records("decision")]
+    for body in (opened, refused, kept):
+        assert body["reply_sha256"] == hashlib.sha256(body["reply"]["text"].encode()).hexdigest()
+        assert len(body["prompt"]["template_sha256"]) == len(body["prompt"]["schema_sha256"]) == 64
+    assert opened["prior_cycle_ms"] is None
+    assert refused["prior_cycle_ms"] == kept["prior_cycle_ms"] == traded.times[0]
+
+
+def test_a_prompt_that_was_changed_is_in_the_journal_again(traded: Traded) -> None:
+    from wonttrade_dagster.adapters.evidence import write_inputs
+    from wonttrade_dagster.core.codec import decode
+    from wonttrade_dagster.core.cycle import STAGE_RECORDS
+
+    store = ledger(traded.settings, journal(traded.settings))
+    payload = store.load(traded.times[-1], Stage.LLM_CONTEXTS)
+    assert payload is not None
+    changed = decode(
+        STAGE_RECORDS[Stage.LLM_CONTEXTS], payload.replace(b'"template_sha256":"', b'"template_sha256":"0')
+    )
+    for _ in range(2):
+        write_inputs(journal(traded.settings), traded.times[-1] + 60_000, {}, changed)
+    kinds = [record.kind for record in journal(traded.settings).records()]
+    assert (kinds.count("prompt"), kinds.count("inputs")) == (2, 5)
+
+
+@pytest.mark.parametrize("words", [(), ("last", "--all")])
+def test_one_cycle_or_all_must_be_asked_for(
+    traded: Traded, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["replay", *words, "--config", str(traded.config)]) == 2
+    assert "name one CYCLE, or ask for --all" in capsys.readouterr().err
+
+
+# --- backtests -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Finished:
+    """A folder with one backtest."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "wonttrade.toml"
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.config)
+
+    @property
+    def results(self) -> Path:
+        return backtest_folder(self.settings.data_dir, ID) / RESULTS_NAME
+
+    def rewrite(self, number: int, change: Callable[[dict[str, Any]], None], *, sealed: bool = False) -> None:
+        """Change one line; ``sealed`` gives it the checksum of its new content."""
+        lines = self.results.read_text(encoding="utf-8").splitlines()
+        line = json.loads(lines[number])
+        change(line["body"])
+        if sealed:
+            line["sha256"] = body_digest(line["body"])
+        lines[number] = json.dumps(line, separators=(",", ":"))
+        self.results.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def backtested(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    clock = SetBackClock()
+    folder = tmp_path_factory.mktemp("backtest")
+    with Loopback.serving(clock) as loopback:
+        settings = load_settings(loopback.config(folder))
+        generated_history(settings, FIRST_MS, 1)
+        loopback.model(
+            "faults", [{"kind": "invalid_json", "times": 1, "after": 3}, {"kind": "500", "times": 1}]
+        )
+        spec = BacktestSpec(ID, FIRST_MS, FIRST_MS + CYCLES * HOUR_MS, "loopback-rule", "trader/v1", 60)
+        run_backtest_range(settings, spec, market_history(settings), Executors(), lambda _: None)
+    return Finished(folder)
+
+
+@pytest.fixture
+def finished(backtested: Finished, tmp_path: Path) -> Finished:
+    shutil.copytree(backtested.folder, tmp_path, dirs_exist_ok=True)
+    return Finished(tmp_path)
+
+
+def cycle_at(hour: int) -> str:
+    return cycle_text(FIRST_MS + hour * HOUR_MS)
+
+
+def test_every_cycle_of_a_backtest_is_the_same(finished: Finished, replay: Replay) -> None:
+    code, told = replay(finished.config, "--all", "--backtest", ID)
+    assert (code, told["cycles"], told["same"], told["damage"]) == (0, CYCLES, CYCLES, [])
+
+
+def test_other_settings_now_change_nothing_about_then(finished: Finished, replay: Replay) -> None:
+    text = finished.config.read_text(encoding="utf-8")
+    changed = text.replace("max_position_usd = 3000", "max_position_usd = 30")
+    finished.config.write_text(changed.replace("history_bars = 120", "history_bars = 90"), encoding="utf-8")
+    assert replay(finished.config, "--all", "--backtest", ID)[0] == 0
+
+
+def test_a_history_that_was_changed_is_blamed_and_not_the_code(finished: Finished, replay: Replay) -> None:
+    history = market_history(finished.settings)
+    at_ms = FIRST_MS + 4 * HOUR_MS
+    candle = history.candles("BTC", "5m", at_ms, at_ms + 300_000)
+    history.add_candles(
+        "BTC", "5m", candle.with_columns(close=pl.col("open"), high=pl.col("high") + 5), "test", replace=True
+    )
+    code, told = replay(finished.config, cycle_at(6), "--backtest", ID)
+    assert code == 1
+    assert "the stored history was changed" in detail(told, Stage.INDICATORS)
+    assert differing(told) == [Stage.INDICATORS, Stage.LLM_CONTEXTS]
+    assert detail(told, Stage.LLM_CONTEXTS).startswith("the stored history was changed")
+    newest = replay(finished.config, cycle_at(4) + ":00", "--backtest", ID)[1]
+    assert differing(newest) == [], "the candle that opens there had not closed yet"
+    assert replay(finished.config, cycle_at(2), "--backtest", ID)[0] == 0, (
+        "before the change all is as it was"
+    )
+
+
+def test_without_the_history_the_rest_is_still_computed(finished: Finished, replay: Replay) -> None:
+    (finished.settings.data_dir / "market.duckdb").unlink()
+    code, told = replay(finished.config, cycle_at(3), "--backtest", ID)
+    assert code == 1
+    assert differing(told) == []
+    assert "candles are missing" in detail(told, Stage.MARKET_SNAPSHOTS)
+    assert found(told)[Stage.EXECUTION_PLANS] == "same"
+
+
+def test_a_changed_line_is_found_by_what_it_says_and_by_its_checksum(
+    finished: Finished, replay: Replay
+) -> None:
+    def change(body: dict[str, Any]) -> None:
+        body["decision"]["targets"][0]["confidence"] = 0.01
+
+    finished.rewrite(4, change)
+    code, told = replay(finished.config, cycle_at(3), "--backtest", ID)
+    assert code == 1
+    assert differing(told) == [Stage.DECISIONS, Stage.CYCLE_REPORTS]
+    assert "checksum" in detail(told, Stage.CYCLE_REPORTS)
+
+
+def test_a_line_that_was_changed_together_with_its_checksum_is_found_by_what_it_says(
+    finished: Finished, replay: Replay
+) -> None:
+    def change(body: dict[str, Any]) -> None:
+        body["records"]["account_snapshots"]["account_value_usd"] = "123456"
+
+    finished.rewrite(4, change, sealed=True)
+    told = replay(finished.config, cycle_at(3), "--backtest", ID)[1]
+    assert Stage.LLM_CONTEXTS in differing(told)
+
+
+def test_a_cut_line_is_told_and_the_others_are_whole(finished: Finished, replay: Replay) -> None:
+    lines = finished.results.read_bytes().splitlines(keepends=True)
+    lines[5] = lines[5][:400] + b"\n"
+    finished.results.write_bytes(b"".join(lines))
+    code, told = replay(finished.config, "--all", "--backtest", ID)
+    assert (code, told["cycles"]) == (1, CYCLES)
+    (broken,) = [cycle for cycle in told["unequal"] if "damaged" in json.dumps(cycle["stages"])]
+    assert broken["cycle"] == cycle_at(4)
+
+
+def test_a_line_without_its_beginning_is_told_by_its_number(finished: Finished, replay: Replay) -> None:
+    lines = finished.results.read_bytes().splitlines(keepends=True)
+    lines[5] = b"\x00" * 40 + b"\n"
+    finished.results.write_bytes(b"".join(lines))
+    code, told = replay(finished.config, "--all", "--backtest", ID)
+    assert (code, told["cycles"]) == (1, CYCLES - 1)
+    assert "line 6 of" in told["damage"][0]
+
+
+def as_before(finished: Finished) -> None:
+    """The results as they were written before the echo was kept."""
+    added = {"setting", "assets", "prompt_files", "windows", "history_sha256"}
+    for number in range(CYCLES + 1):
+        finished.rewrite(
+            number, lambda b: [b.pop(k) for k in (*added, "records") if k in b] and None, sealed=True
+        )
+
+
+def test_results_from_before_are_not_stored_and_no_crash(finished: Finished, replay: Replay) -> None:
+    as_before(finished)
+    code, told = replay(finished.config, "--all", "--backtest", ID)
+    assert (code, told["cycles"], told["same"]) == (1, CYCLES, 0)
+    assert all(counts["not stored"] == CYCLES for counts in told["stages"].values())
+
+
+def test_results_from_before_can_still_be_explained(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_before(finished)
+    words = ["explain", cycle_at(3), "--backtest", ID, "--json", "--config", str(finished.config)]
+    assert run(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    judged = next(c for c in told["chapters"] if c["title"] == "Judged")
+    assert {table["title"] for table in judged["tables"]} == {"Targets"}
+
+
+def test_a_backtests_cycle_is_explained_with_the_market_of_the_history(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["explain", "last", "--backtest", ID, "--json", "--config", str(finished.config)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    seen = next(c for c in told["chapters"] if c["title"] == "Seen")
+    assert {"Market", "Indicators, newest closed candle"} <= {table["title"] for table in seen["tables"]}
+    assert told["cycle"] == cycle_at(CYCLES - 1)
