@@ -79,18 +79,20 @@ def settings_of(folder: Path, urls: Mapping[str, str]) -> dict[Pace, Settings]:
 
 
 def _paced(text: str, times: Mapping[str, float]) -> str:
+    # Cycles follow each other within a second: a pause of the breaker would be the rest of the campaign.
+    limits = {
+        "max_market_age_seconds": times["market_age"],
+        "ledger_lock_seconds": 0.3,
+        "breaker_failures": 1000,
+    }
+    resilience = "\n".join(f"{key} = {value}" for key, value in limits.items())
     for old, new in (
         ("max_position_usd = 3000", "max_position_usd = 40000"),
         ("max_gross_exposure_usd = 6000", "max_gross_exposure_usd = 75000"),
         ("max_leverage = 3", "max_leverage = 10"),
         ("deadline_seconds = 20", f"deadline_seconds = {times['deadline']}"),
         ("max_decision_age_seconds = 60", f"max_decision_age_seconds = {times['age']}"),
-        (
-            "max_market_age_seconds = 55",
-            f"max_market_age_seconds = {times['market_age']}\nledger_lock_seconds = 0.3\n"
-            # Cycles follow each other within a second: a pause of minutes would be the rest of the campaign.
-            "breaker_failures = 1000",
-        ),
+        ("max_market_age_seconds = 55", resilience),
         ('network = "local"', f'network = "local"\ntimeout_seconds = {times["timeout"]}\nread_attempts = 2'),
         (
             'tracked = ["BTC", "ETH"]',

@@ -28,6 +28,7 @@ from trader_samples import (
     target,
 )
 
+from wonttrade_dagster.core.breaker import PAUSED
 from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.decision import JudgementInputs, judge
@@ -42,6 +43,7 @@ from wonttrade_dagster.core.model import (
     Refusal,
 )
 from wonttrade_dagster.core.precision import is_valid_price
+from wonttrade_dagster.core.spending import CAPPED
 
 GOOD = reply()
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "prompt.md"
@@ -694,7 +696,7 @@ def test_the_documentation_names_exactly_the_rules_that_there_are() -> None:
     tried |= {"not_an_object", "stop_beyond_liquidation", "symbol_delisted", "buying_power"}
     tried |= {"prior_plan_ignored", "kept_but_changed", "protection_below_minimum"}
     reasons = {"invalid_json", "violations", "model_unavailable", "model_answer"}
-    reasons |= {refusal.reason for refusal in FINISH_REFUSALS.values()}
+    reasons |= {refusal.reason for refusal in FINISH_REFUSALS.values()} | {PAUSED, CAPPED}
     assert sorted(documented) == sorted(tried | reasons)
 
 
