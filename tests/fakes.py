@@ -51,7 +51,7 @@ class ScriptedModel(LanguageModel):
         self.prompts.append(prompt)
         if isinstance(answer, WontTradeError):
             raise answer
-        return ModelReply(answer, "scripted", "r-1", "stop", TokenUsage(), 1_000, 3_500)
+        return ModelReply(answer, "scripted", "r-1", "stop", TokenUsage(300, 100), 1_000, 3_500)
 
 
 class BreakableAudit(MemoryAudit):

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any
 
 import pytest
+from desk import DOWN, FLAT_NOW, KEPT, LONG_BTC, MOVED_STOP, Desk
 from fakes import ScriptedMarket, ScriptedModel
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cycle import DOWN, FLAT_NOW, KEPT, LONG_BTC, MOVED_STOP, Desk
 
 from wonttrade_dagster.adapters.prompts import template_of
 from wonttrade_dagster.core.codec import decode, encode

@@ -1,0 +1,131 @@
+"""A whole cycle on doubles: what a test of the loop sits down at."""
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from fakes import BreakableAudit, ScriptedMarket, ScriptedModel
+from paper_venue import ManualClock, PaperVenue
+from trader_samples import CYCLE_MS, ETH_FLAT, LIMITS, RULES, builder, market, reply, reply_target
+
+from wonttrade_dagster.core.backtest import MemoryLedger, MemoryRecords
+from wonttrade_dagster.core.cycle import CycleRun
+from wonttrade_dagster.core.cycle_parts import CycleParts
+from wonttrade_dagster.core.errors import (
+    VenueUnavailableError,
+)
+from wonttrade_dagster.core.execution import ExecutionService
+from wonttrade_dagster.core.indicators import IndicatorEngine
+from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
+from wonttrade_dagster.core.model import (
+    NO_CAPS,
+    AccountSnapshot,
+    BreakerRules,
+    CycleReport,
+    Fill,
+    Leg,
+    ModelPrice,
+    SpendingCaps,
+    Stage,
+)
+from wonttrade_dagster.core.state import StateLoader
+
+D = Decimal
+STEP_MS = 300_000
+HOUR_MS = 3_600_000
+DOWN = VenueUnavailableError("the venue did not answer within 10 s")
+LONG_BTC = reply()
+KEPT = reply(prior_plan="kept")
+FLAT = reply(reply_target(size=0, stop=None, take=None), reply_target("ETH", 0, None, None))
+MOVED_STOP = reply(
+    reply_target(stop=96_000), ETH_FLAT, prior_plan="replaced", replaced_because="the price has moved"
+)
+FLAT_NOW = reply(
+    reply_target(size=0, stop=None, take=None),
+    reply_target("ETH", 0, None, None),
+    prior_plan="replaced",
+    replaced_because="the trend is over",
+)
+
+
+class BookedVenue(PaperVenue):
+    """A venue with money: an account value that the test sets, fees on fills, and funding with a time."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock, {"BTC": D(100_000), "ETH": D(4_000)})
+        self.value = D(30_000)
+        self.funding: list[tuple[int, Decimal]] = []
+        self.funding_asked = 0
+        self.behind_ms: int | None = None
+
+    def _snapshot(self) -> AccountSnapshot:
+        time_ms = None if self.behind_ms is None else self.clock.now_ms() - self.behind_ms
+        worth = replace(super()._snapshot(), account_value_usd=self.value, free_margin_usd=self.value)
+        return replace(worth, venue_time_ms=time_ms)
+
+    def fills(self, since_ms: int) -> tuple[Fill, ...]:
+        self._require()
+        return tuple(replace(fill, fee_usd=D("1.5")) for fill in super().fills(since_ms))
+
+    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
+        self._require()
+        self.funding_asked += 1
+        return sum((usd for time_ms, usd in self.funding if since_ms <= time_ms < until_ms), D(0))
+
+    def _require(self) -> None:
+        if not self.is_readable:
+            raise DOWN
+
+
+@dataclass
+class Desk:
+    """Every part of a cycle, and a clock that stands at the cycle's time when it begins."""
+
+    model: ScriptedModel = field(default_factory=lambda: ScriptedModel(LONG_BTC))
+    clock: ManualClock = field(default_factory=lambda: ManualClock(CYCLE_MS))
+    audit: BreakableAudit = field(default_factory=BreakableAudit)
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    records: MemoryRecords = field(default_factory=MemoryRecords)
+    market: ScriptedMarket = field(default_factory=lambda: ScriptedMarket(market()))
+    breaker: BreakerRules | None = None
+    caps: SpendingCaps = NO_CAPS
+    price: ModelPrice | None = None
+
+    def __post_init__(self) -> None:
+        self.venue = BookedVenue(self.clock)
+
+    def parts(self) -> CycleParts:
+        return CycleParts(
+            state=StateLoader(self.market, self.venue, 30_000),
+            indicators=IndicatorEngine().compute,
+            context_builder=builder(),
+            decision_engine=LLMDecisionEngine(
+                self.model, {}, LIMITS, self.clock, 45_000, price=self.price, caps=self.caps
+            ),
+            executor=ExecutionService(self.venue, self.audit, self.clock, RULES, self.market.assets()),
+            audit=self.audit,
+            ledger=self.ledger,
+            clock=self.clock,
+            symbols=("BTC", "ETH"),
+            limits=LIMITS,
+            rules=RULES,
+            breaker=self.breaker,
+        )
+
+    def cycle(self, number: int = 0) -> CycleReport:
+        cycle_ms = CYCLE_MS + number * STEP_MS
+        self.clock.time_ms = max(self.clock.time_ms, cycle_ms + 500)
+        report = CycleRun(self.parts(), cycle_ms, self.records).run_all()
+        self.ledger.remember(self.records)
+        return report
+
+    def stage(self, stage: Stage) -> object:
+        return self.records.read(self.records.cycle_ms, stage)
+
+    def standing(self) -> dict[str, set[Leg | None]]:
+        legs: dict[str, set[Leg | None]] = {}
+        for order in self.venue.orders:
+            legs.setdefault(order.symbol, set()).add(order.leg)
+        return legs
+
+
+BOTH_LEGS = {Leg.STOP_LOSS, Leg.TAKE_PROFIT}
