@@ -16,6 +16,7 @@ from bench.candles import MINUTE_MS, SYMBOLS, fill_history
 from bench.ground import servers, work_folder, write_settings
 from bench.measure import Figure, Laps, Result, peak_rss_mb
 from bench.meters import MeteredModel, RuleInProcess
+from wonttrade_dagster.adapters.backtest_line import shared_of
 from wonttrade_dagster.adapters.backtest_results import BacktestResults, open_results
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
@@ -102,6 +103,7 @@ class _Backtest:
         engine = replace(engine, model=model)
         parts = replace(parts, audit=audit, ledger=ledger, clock=clock, decision_engine=engine)
         results = open_results(folder, sync_every=sync_every, secrets=settings.secret_values())
+        results.begin(shared_of(parts, replay.assets()), FROM_MS)
         return cls(replay, executor, clock, ledger, parts, results, model)
 
     @property

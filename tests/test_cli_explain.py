@@ -114,11 +114,15 @@ def test_the_worth_ends_at_the_next_applied_decision_and_holds_its_fees_alone(
 def test_a_refusal_names_its_violations_and_the_decision_before_it(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judged = chapter(story(desk, cycle_text(desk.refused_ms), capsys), "Judged")
+    told = story(desk, cycle_text(desk.refused_ms), capsys)
+    judged = chapter(told, "Judged")
     assert (judged["facts"]["verdict"], judged["facts"]["reason"]) == ("refused", "invalid_json")
     assert judged["facts"]["prior decision"].startswith("cycle ")
     (violations,) = [t for t in judged["tables"] if t["title"] == "Violations"]
     assert violations["rows"][0][0] == "prose_around_json"
+    assert table(told, "Judged", "Violations of the first reply")[0]["rule"] == "prose_around_json"
+    titles = [passage["title"] for passage in chapter(told, "Answered")["passages"]]
+    assert titles == ["Raw reply", "First reply, refused"]
 
 
 def test_the_terminal_shows_markup_as_text_and_hides_the_prompt_until_it_is_asked_for(

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pydantic_core import from_json
+
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record
 from wonttrade_dagster.core.cycle_parts import CycleParts
@@ -246,5 +248,5 @@ _LATE = frozenset({Stage.DECISIONS, Stage.EXECUTION_PLANS, Stage.EXECUTIONS, Sta
 
 
 def _json(record: object, stage: Stage | None = None) -> Json:
-    document: Json = json.loads(encode(record, STAGE_RECORDS[stage] if stage else None))
+    document: Json = from_json(encode(record, STAGE_RECORDS[stage] if stage else None))
     return document

@@ -1,0 +1,121 @@
+"""The line of a backtest's cycle gives back the records that it was made of, byte for byte."""
+
+import json
+from dataclasses import replace
+
+import duckdb
+import pytest
+from test_cycle import Desk
+from test_replay import SCENES, second_cycle
+
+from wonttrade_dagster.adapters import ledger_texts
+from wonttrade_dagster.adapters.backtest_line import (
+    HASHED,
+    hashes_of,
+    line_of,
+    market_digest,
+    payloads_of,
+    prior_cycle_ms,
+    shared_of,
+)
+from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.cycle import STAGE_RECORDS
+from wonttrade_dagster.core.model import CycleSetting, LlmContext, MarketSnapshot, Stage, StageFailure
+from wonttrade_dagster.core.replay import StoredCycle
+
+
+def shared() -> dict[str, object]:
+    desk = Desk()
+    return shared_of(desk.parts(), desk.market.assets())
+
+
+def line(cycle: StoredCycle) -> dict[str, object]:
+    made = line_of({stage: cycle.record(stage) for stage in Stage}, shared())
+    plain: dict[str, object] = json.loads(json.dumps(made))  # as it is read from the file
+    return plain
+
+
+def prior_json(cycle: StoredCycle) -> dict[str, object] | None:
+    context = cycle.record(Stage.LLM_CONTEXTS)
+    if not isinstance(context, LlmContext) or context.prior.decision is None:
+        return None
+    plain: dict[str, object] = json.loads(encode(context.prior.decision))
+    return plain
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_line_gives_back_every_record(scene: str) -> None:
+    cycle = second_cycle(scene)
+    body = line(cycle)
+    again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
+    kept = [stage for stage in Stage if stage not in HASHED or isinstance(cycle.record(stage), StageFailure)]
+    assert {stage: again[stage] for stage in kept} == {stage: cycle.payloads[stage] for stage in kept}
+    assert set(again) == set(kept)
+    assert set(hashes_of(body)) == set(HASHED) - set(kept)
+
+
+def test_a_line_holds_neither_the_settings_nor_the_prompts_files_nor_the_account_twice() -> None:
+    body = line(second_cycle("kept"))
+    text = json.dumps(body["records"])
+    assert "prompt_files" not in text
+    assert "max_position_usd" not in text
+    assert text.count('"account_value_usd"') == 2  # the account as it was seen, and the report's
+
+
+def test_settings_that_are_not_those_of_the_first_line_stay_in_the_cycles_line() -> None:
+    cycle = second_cycle("kept")
+    context = cycle.record(Stage.LLM_CONTEXTS)
+    other: CycleSetting = replace(context.setting, cycle_minutes=60)
+    records = {stage: cycle.record(stage) for stage in Stage}
+    records[Stage.LLM_CONTEXTS] = replace(context, setting=other)
+    body = json.loads(json.dumps(line_of(records, shared())))
+    again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
+    assert again[Stage.LLM_CONTEXTS] == encode(records[Stage.LLM_CONTEXTS], STAGE_RECORDS[Stage.LLM_CONTEXTS])
+
+
+def test_the_prior_decision_is_named_by_its_cycle() -> None:
+    cycle = second_cycle("kept")
+    assert prior_cycle_ms(line(cycle)) == cycle.record(Stage.DECISIONS).prior_cycle_ms
+    assert prior_cycle_ms({}) is None
+
+
+def test_a_markets_hash_is_that_of_its_prices_and_its_last_candle() -> None:
+    market: MarketSnapshot = second_cycle("kept").record(Stage.MARKET_SNAPSHOTS)
+    btc, eth = market.markets
+    shorter = replace(btc, intraday=replace(btc.intraday, frame=btc.intraday.frame.tail(100)))
+    funded = replace(btc, funding_rate_hourly=0.5)
+    assert market_digest(replace(market, markets=(shorter, eth))) == market_digest(market)
+    assert market_digest(replace(market, markets=(funded, eth))) != market_digest(market)
+
+
+# --- texts of the ledger ---------------------------------------------------------------------------
+
+
+def test_a_prompts_files_leave_the_payload_and_come_back_byte_for_byte() -> None:
+    payload = second_cycle("kept").payloads[Stage.LLM_CONTEXTS]
+    with duckdb.connect() as connection:
+        connection.execute(ledger_texts.DDL)
+        folded = [ledger_texts.fold(connection, payload) for _ in range(2)]
+        assert folded[0] == folded[1]
+        assert len(folded[0]) < len(payload) - 5_000
+        assert connection.execute("SELECT count(*) FROM texts").fetchall() == [(3,)]
+        assert ledger_texts.unfold(connection, folded[0]) == payload
+        connection.execute("DELETE FROM texts")
+        assert ledger_texts.REFERENCE.encode() in ledger_texts.unfold(connection, folded[0])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"prompt_files":[]}',
+        b'{"prompt_files": [["a","b"]]}',
+        b'{"prompt_files":[["a",1]]}',
+        b'"text"',
+        b"[1]",
+    ],
+)
+def test_what_is_not_written_as_ours_stays_as_it_is(payload: bytes) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(ledger_texts.DDL)
+        assert ledger_texts.fold(connection, payload) == payload
+        assert ledger_texts.unfold(connection, payload) == payload
