@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from desk import DOWN, FLAT_NOW, KEPT, LONG_BTC, MOVED_STOP, Desk
 from fakes import ScriptedMarket, ScriptedModel
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import from_json, to_json
 
 from wonttrade_dagster.adapters.prompts import template_of
 from wonttrade_dagster.core.codec import decode, encode
@@ -30,6 +31,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.record_diff import MAX_DIFF_LINES, difference
 from wonttrade_dagster.core.replay import (
+    OLDER,
     ReplayVerdict,
     StageCheck,
     StoredCycle,
@@ -281,6 +283,7 @@ def sealed() -> StoredCycle:
     return replace(cycle, seals=seals)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_flipped_byte_is_found_in_its_stage_and_nothing_raises(data: st.DataObject) -> None:
     cycle = sealed()
@@ -324,6 +327,31 @@ def test_records_from_before_the_echo_are_not_stored_and_not_blamed() -> None:
     assert "limits" in check_of(before, Stage.LLM_CONTEXTS).detail
 
 
+def without(payload: bytes, *names: str) -> bytes:
+    document = from_json(payload)
+    return to_json({name: value for name, value in document.items() if name not in names})
+
+
+def test_a_record_of_an_earlier_version_is_the_same_in_fewer_fields() -> None:
+    cycle = second_cycle("kept")
+    older = {
+        Stage.DECISIONS: without(cycle.payloads[Stage.DECISIONS], "fired", "cost_usd", "reply_sha256"),
+        Stage.CYCLE_REPORTS: without(cycle.payloads[Stage.CYCLE_REPORTS], "breaker", "spending"),
+    }
+    checks = {
+        check.stage: check for check in replay_cycle(replace(cycle, payloads={**cycle.payloads, **older}))
+    }
+    assert {check.verdict for check in checks.values()} == {SAME}
+    assert {stage for stage, check in checks.items() if check.detail == OLDER} == set(older)
+
+
+def test_a_field_under_another_name_is_not_taken_for_an_older_one() -> None:
+    cycle = second_cycle("kept")
+    payload = cycle.payloads[Stage.CYCLE_REPORTS].replace(b'"breaker"', b'"breakes"')
+    renamed = replace(cycle, payloads={**cycle.payloads, Stage.CYCLE_REPORTS: payload})
+    assert verdicts(renamed)[Stage.CYCLE_REPORTS] is DIFFERS
+
+
 def test_a_lost_prior_decision_is_told() -> None:
     lost = replace(second_cycle("stop gone, refused"), prior=None, prior_missing=True)
     check = check_of(lost, Stage.EXECUTION_PLANS)
@@ -360,3 +388,11 @@ def test_a_line_of_a_text_is_named_by_the_place_of_the_text() -> None:
     found = difference(b'{"prompt": {"user": "one\\ntwo"}}', b'{"prompt": {"user": "one\\n2"}}')
     assert "-prompt.user: two" in found
     assert "+prompt.user: 2" in found
+
+
+def test_a_difference_far_to_the_right_is_shown() -> None:
+    before = json.dumps({"data": "x" * 5_000 + "one" + "y" * 5_000}).encode()
+    after = json.dumps({"data": "x" * 5_000 + "two" + "y" * 5_000}).encode()
+    minus, plus = (line for line in difference(before, after).splitlines()[3:])
+    assert (minus[:2], "xone" in minus, plus[:2], "xtwo" in plus) == ("-…", True, "+…", True)
+    assert max(len(minus), len(plus)) <= 200

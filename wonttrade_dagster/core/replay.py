@@ -40,7 +40,7 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.planning import Planning
-from wonttrade_dagster.core.record_diff import difference
+from wonttrade_dagster.core.record_diff import difference, is_older
 from wonttrade_dagster.core.replay_parts import RecordedWorld, parts_of
 from wonttrade_dagster.core.spending import capped, replies_cost_usd
 
@@ -56,6 +56,9 @@ _NOT_A_RECORD = (
 
 IndicatorsAt = Callable[[MarketSnapshot, int], IndicatorSnapshot]
 """Indicators of a market, for so many points."""
+
+
+OLDER = "an earlier version wrote it, in fewer fields; what it says is the same"
 
 
 class ReplayVerdict(StrEnum):
@@ -164,14 +167,20 @@ def _check(stored: StoredCycle, stage: Stage) -> StageCheck:
     except (WontTradeError, *_NOT_A_RECORD) as error:
         why = f"it cannot be computed from the stored records: {type(error).__name__}: {error}"
         return StageCheck(stage, ReplayVerdict.DIFFERS, why)
-    detail, seal = "", stored.seals.get(stage)
-    if payload is not None and again != payload:
-        detail = difference(payload, again)
-    elif seal is not None and hashlib.sha256(again).hexdigest() != seal:
-        detail = "its hash is not the one that was written down then"
-    if not detail:
-        return StageCheck(stage, ReplayVerdict.SAME)
-    return StageCheck(stage, ReplayVerdict.DIFFERS, "\n".join(filter(None, (stored.suspect, detail))))
+    kept = again if payload is None else payload
+    unlike = _unlike(kept, again, stored.seals.get(stage))
+    if unlike:
+        detail = "\n".join(filter(None, (stored.suspect, unlike)))
+        return StageCheck(stage, ReplayVerdict.DIFFERS, detail)
+    return StageCheck(stage, ReplayVerdict.SAME, "" if again == kept else OLDER)
+
+
+def _unlike(kept: bytes, again: bytes, seal: str | None) -> str:
+    """What is not the same; empty when all is."""
+    if again != kept and not is_older(kept, again):
+        return difference(kept, again)
+    is_sealed = seal is None or hashlib.sha256(kept).hexdigest() == seal
+    return "" if is_sealed else "its hash is not the one that was written down then"
 
 
 # --- the stages ------------------------------------------------------------------------------------
