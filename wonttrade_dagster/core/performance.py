@@ -37,7 +37,7 @@ FILL_SCHEMA: Mapping[str, pl.DataType] = {
 YEAR_MS = 365.25 * 24 * 3_600_000
 """A year of a market that never closes."""
 
-_NO_VARIANCE = 1e-12
+NO_VARIANCE = 1e-12
 """A standard deviation of returns below this is rounding of the division, not variance."""
 
 
@@ -208,7 +208,7 @@ def sharpe_of(sums: ReturnSums) -> float | None:
 
 def _annualised(count: int, mean: float, squares: float, elapsed_ms: int) -> float | None:
     deviation = math.sqrt(squares / (count - 1))
-    if elapsed_ms <= 0 or deviation <= _NO_VARIANCE:
+    if elapsed_ms <= 0 or deviation <= NO_VARIANCE:
         return None
     return mean / deviation * math.sqrt(YEAR_MS * count / elapsed_ms)
 
