@@ -193,10 +193,19 @@ def test_the_data_block_holds_the_venues_numbers_and_the_prior_targets() -> None
     }
 
 
+def test_the_recorded_average_of_open_interest_stands_beside_the_latest() -> None:
+    inputs = context_inputs(long_and_short(), prior())
+    btc, *others = inputs.market.markets
+    recorded = replace(btc, open_interest_mean_base=12001.5)
+    user = builder().build(replace(inputs, market=replace(inputs.market, markets=(recorded, *others)))).user
+    assert "open interest 12345.678 BTC (average 12001.500 BTC, at most 24 h)," in user
+    assert "open interest 12345.678 ETH (average absent)," in user
+
+
 def test_what_a_source_does_not_know_is_absent_and_not_invented() -> None:
     user = builder().build(history_only()).user
     assert "(mid absent, mark absent, oracle absent)" in user
-    assert "open interest absent," in user
+    assert "open interest absent (average absent)," in user
     assert "funding absent per hour" in user
     data = data_of(user)
     assert isinstance(data["symbols"], dict)

@@ -48,6 +48,7 @@ class SymbolFacts:
     mark: str
     oracle: str
     open_interest: str
+    open_interest_mean: str
     day_volume: str
     funding_hourly: str
     funding_annual: str
@@ -79,6 +80,7 @@ def symbol_facts(
         mark=fmt.px(market.mark_px),
         oracle=fmt.px(market.oracle_px),
         open_interest=number(market.open_interest_base, min(asset.size_decimals, 3)),
+        open_interest_mean=number(market.open_interest_mean_base, min(asset.size_decimals, 3)),
         day_volume=ABSENT if market.day_volume_usd is None else usd(market.day_volume_usd),
         funding_hourly=ABSENT if funding is None else percent(funding, 6),
         funding_annual=ABSENT if funding is None else percent(funding * _HOURS_PER_YEAR),

@@ -22,7 +22,7 @@ from urllib3.exceptions import NewConnectionError
 from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget
 from wonttrade_dagster.adapters.hyperliquid.fields import shown
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_assets
-from wonttrade_dagster.adapters.hyperliquid.session import BoundedSession
+from wonttrade_dagster.adapters.hyperliquid.session import SessionPerThread
 from wonttrade_dagster.core.errors import (
     ConfigurationError,
     UnknownOutcomeError,
@@ -160,7 +160,7 @@ class SdkConnection:
             spot_meta=NO_SPOT,
             timeout=self.timeout_seconds,
         )
-        info.session = BoundedSession(self.timeout_seconds, self.budget)
+        info.session = SessionPerThread(self.timeout_seconds, self.budget)
         return info
 
 

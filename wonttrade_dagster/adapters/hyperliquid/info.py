@@ -5,37 +5,32 @@ Does not belong here: how requests travel (``connection``), the account (``excha
 """
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from itertools import pairwise
-
-import polars as pl
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget
+from wonttrade_dagster.adapters.hyperliquid.candle_reads import read_candles
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
-from wonttrade_dagster.adapters.hyperliquid.fields import Row, broken, rows
-from wonttrade_dagster.adapters.hyperliquid.parse import AssetContext, parse_context, parse_contexts
+from wonttrade_dagster.adapters.hyperliquid.fields import Row
+from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts, symbol_market
+from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamWindows
 from wonttrade_dagster.core.candles import interval_ms
-from wonttrade_dagster.core.errors import VenueAnswerError, VenueError
-from wonttrade_dagster.core.model import (
-    CANDLE_SCHEMA,
-    AssetSpec,
-    CandleSeries,
-    MarketSnapshot,
-    SymbolMarket,
-)
+from wonttrade_dagster.core.errors import VenueError
+from wonttrade_dagster.core.model import AssetSpec, CandleSeries, MarketSnapshot
 from wonttrade_dagster.core.ports import Clock, MarketData
 
-_COLUMNS: Mapping[str, str] = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
+WORKERS = 4
+"""So many series are asked for side by side."""
 
-
-_PLAIN_DECIMAL = r"^\d{1,40}(\.\d{1,40})?$"
-"""What ``fields.as_decimal`` takes, without a sign."""
+_SeriesKey = tuple[str, str]
+"""Symbol and interval."""
 
 
 class HyperliquidMarketData(MarketData):
-    """The ``MarketData`` port on Hyperliquid's Info API.
+    """The ``MarketData`` port: the stream's published windows where they do, else Hyperliquid's Info API.
 
-    A snapshot of n symbols takes 1 + 2 n requests (weight 20 + 2 n · (20 + bars / 60)).
+    By the stream a snapshot takes no request. By REST n symbols take 1 + 2 n of them (weight
+    20 + 2 n · (20 + bars / 60)), the candles side by side.
 
     Args:
         base_url: ``http(s)://host[:port]``, no trailing slash.
@@ -46,12 +41,13 @@ class HyperliquidMarketData(MarketData):
         timeout_seconds: of each request.
         read_attempts: how often a read is tried.
         clock: time stamps and pauses.
+        stream: where the stream publishes; None asks by REST always.
 
     Raises:
         ConfigurationError: an address that must not be used, or an interval that the venue does not have.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the settings, one by one)
         self,
         *,
         base_url: str,
@@ -62,6 +58,7 @@ class HyperliquidMarketData(MarketData):
         timeout_seconds: float,
         read_attempts: int,
         clock: Clock,
+        stream: StreamWindows | None = None,
     ) -> None:
         interval_ms(intraday_interval), interval_ms(long_interval)
         self._connection = SdkConnection(
@@ -71,6 +68,8 @@ class HyperliquidMarketData(MarketData):
         self._intervals = (intraday_interval, long_interval)
         self._bars = history_bars
         self._clock = clock
+        self._stream = stream
+        self._pool = ThreadPoolExecutor(WORKERS, "market-rest")  # its threads start when they are needed
 
     def __repr__(self) -> str:
         return f"HyperliquidMarketData({self._connection.base_url!r}, {self._symbols!r})"
@@ -91,13 +90,45 @@ class HyperliquidMarketData(MarketData):
             VenueError: the venue could not be asked, answered nonsense (gaps and zero prices included), or
                 does not list a tracked symbol.
         """
+        if self._stream is None:
+            return self._by_rest(cycle_ms)
+        found = self._stream.snapshot(cycle_ms)
+        if isinstance(found, MarketSnapshot):
+            return found
+        return replace(self._by_rest(cycle_ms), stream_miss=found.reason)
+
+    def _by_rest(self, cycle_ms: int) -> MarketSnapshot:
         meta, contexts = self._contexts()
         first_ms = self._clock.now_ms()
         assets = self._connection.learn_assets(meta)
         specs = [self._listed(symbol, assets) for symbol in self._symbols]
-        markets = tuple(self._market(spec, contexts[spec.symbol], cycle_ms) for spec in specs)
+        series = self._all_candles(cycle_ms)
+        means = {} if self._stream is None else self._stream.open_interest_means_base()
+        markets = tuple(
+            symbol_market(
+                spec,
+                parse_context(contexts[spec.symbol]),
+                series[spec.symbol, self._intervals[0]][0],
+                series[spec.symbol, self._intervals[1]][0],
+                means.get(spec.symbol),
+            )
+            for spec in specs
+        )
         taken_ms = self._clock.now_ms()
-        return MarketSnapshot(cycle_ms, taken_ms, "rest", markets, spread_ms=taken_ms - first_ms)
+        ages_ms = {f"{symbol} context": taken_ms - first_ms for symbol in self._symbols}
+        ages_ms |= {" ".join(key): taken_ms - came_ms for key, (_, came_ms) in series.items()}
+        return MarketSnapshot(
+            cycle_ms, taken_ms, "rest", markets, spread_ms=taken_ms - first_ms, ages_ms=ages_ms
+        )
+
+    def _all_candles(self, cycle_ms: int) -> Mapping[_SeriesKey, tuple[CandleSeries, int]]:
+        """Every series and when it came; the first failure in the configured order is raised."""
+        keys = [(symbol, interval) for symbol in self._symbols for interval in self._intervals]
+
+        def read(key: _SeriesKey) -> tuple[CandleSeries, int]:
+            return self.candles(*key, cycle_ms, self._bars), self._clock.now_ms()
+
+        return dict(zip(keys, self._pool.map(read, keys), strict=True))
 
     def candles(self, symbol: str, interval: str, cycle_ms: int, bars: int) -> CandleSeries:
         """The last ``bars`` candles that had closed at ``cycle_ms``, oldest first, without a gap.
@@ -105,10 +136,12 @@ class HyperliquidMarketData(MarketData):
         Raises:
             VenueError: as :meth:`snapshot`.
         """
-        self._connection.assets()  # before that the SDK knows no coin by its name
         length_ms = interval_ms(interval)
         last_ms = cycle_ms // length_ms * length_ms - length_ms
-        return CandleSeries(symbol, interval, self._window(symbol, interval, last_ms, bars))
+        first_ms = last_ms - (bars - 1) * length_ms
+        return CandleSeries(
+            symbol, interval, read_candles(self._connection, symbol, interval, first_ms, last_ms)
+        )
 
     def _contexts(self) -> tuple[object, Mapping[str, Row]]:
         answer = self._connection.read("metaAndAssetCtxs", lambda info: info.meta_and_asset_ctxs())
@@ -123,88 +156,3 @@ class HyperliquidMarketData(MarketData):
                 "take it out of symbols.tracked in wonttrade.toml"
             )
         return spec
-
-    def _market(self, spec: AssetSpec, row: Row, cycle_ms: int) -> SymbolMarket:
-        context: AssetContext = parse_context(row)
-        intraday, long_term = (
-            self.candles(spec.symbol, interval, cycle_ms, self._bars) for interval in self._intervals
-        )
-        return SymbolMarket(
-            asset=spec,
-            mid_px=context.mid_px,
-            mark_px=context.mark_px,
-            oracle_px=context.oracle_px,
-            funding_rate_hourly=float(context.funding_rate_hourly),
-            open_interest_base=float(context.open_interest_base),
-            day_volume_usd=float(context.day_volume_usd),
-            intraday=intraday,
-            long_term=long_term,
-        )
-
-    def _window(self, symbol: str, interval: str, last_ms: int, bars: int) -> pl.DataFrame:
-        length_ms = interval_ms(interval)
-        first_ms = last_ms - (bars - 1) * length_ms
-        found: dict[int, Row] = {}
-        ask_from_ms = first_ms
-        while ask_from_ms <= last_ms:
-            page = self._page(symbol, interval, ask_from_ms, last_ms)
-            newest = max(page, default=-1)
-            found.update(page)
-            if newest < ask_from_ms:
-                break  # nothing newer: the check of the window names what is missing
-            ask_from_ms = newest + length_ms
-        return _frame(symbol, interval, found, last_ms)
-
-    def _page(self, symbol: str, interval: str, first_ms: int, last_ms: int) -> dict[int, Row]:
-        """Candles by open time; a long range may come in several answers."""
-        what = f"{interval} candles of {symbol}"
-        answer = self._connection.read(
-            what, lambda info: info.candles_snapshot(symbol, interval, first_ms, last_ms)
-        )
-        candles = {row.integer("t"): row for row in rows(answer, what)}
-        return {open_ms: row for open_ms, row in candles.items() if first_ms <= open_ms <= last_ms}
-
-
-def _frame(symbol: str, interval: str, found: Mapping[int, Row], last_ms: int) -> pl.DataFrame:
-    opens = sorted(found)
-    _check_contiguous(symbol, interval, opens, last_ms)
-    columns = {
-        name: _column([found[open_ms] for open_ms in opens], name, key) for name, key in _COLUMNS.items()
-    }
-    return pl.DataFrame({"open_time_ms": opens, **columns}, schema=dict(CANDLE_SCHEMA))
-
-
-def _column(candles: Sequence[Row], name: str, key: str) -> pl.Series:
-    """One column at once, 14 times faster than cell by cell; a column that is not clean is read by cell."""
-    values = [candle.raw.get(key) for candle in candles]
-    if all(isinstance(value, str) for value in values):
-        texts = pl.Series(name, values, dtype=pl.String)
-        if texts.str.contains(_PLAIN_DECIMAL).all():
-            numbers = texts.cast(pl.Float64)
-            if name == "volume" or (numbers > 0).all():
-                return numbers
-    return pl.Series(name, [float(_figure(candle, name, key)) for candle in candles], dtype=pl.Float64)
-
-
-def _figure(row: Row, name: str, key: str) -> Decimal:
-    if name != "volume":
-        return row.price(key)
-    volume = row.decimal(key)
-    if volume < 0:
-        raise broken(f"{row.where}.{key}", "a volume of zero or more", str(volume))
-    return volume
-
-
-def _check_contiguous(symbol: str, interval: str, opens: Sequence[int], last_ms: int) -> None:
-    length_ms = interval_ms(interval)
-    if not opens or opens[-1] != last_ms:
-        newest = f"end with the one opened at {opens[-1]} ms" if opens else "are missing"
-        raise VenueAnswerError(
-            f"Hyperliquid's {interval} candles of {symbol} {newest}, but the one that opened at {last_ms} ms "
-            "has closed: the venue lags behind, or its clock is not ours"
-        )
-    for before, after in pairwise(opens):
-        if after - before != length_ms:
-            raise VenueAnswerError(
-                f"Hyperliquid's {interval} candles of {symbol} have a gap between {before} ms and {after} ms"
-            )

@@ -13,11 +13,13 @@ from wonttrade_dagster.core.errors import VenueAnswerError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     AssetSpec,
+    CandleSeries,
     Fill,
     Leg,
     MarginTier,
     OpenOrder,
     Position,
+    SymbolMarket,
 )
 
 _LEG_BY_TYPE: Mapping[str, Leg] = {"Stop": Leg.STOP_LOSS, "Take Profit": Leg.TAKE_PROFIT}
@@ -103,6 +105,28 @@ def parse_context(row: Row) -> AssetContext:
         funding_rate_hourly=row.decimal("funding"),
         open_interest_base=row.decimal("openInterest"),
         day_volume_usd=row.decimal("dayNtlVlm"),
+    )
+
+
+def symbol_market(
+    asset: AssetSpec,
+    context: AssetContext,
+    intraday: CandleSeries,
+    long_term: CandleSeries,
+    open_interest_mean_base: float | None,
+) -> SymbolMarket:
+    """Context and candles of one symbol, wherever they came from."""
+    return SymbolMarket(
+        asset=asset,
+        mid_px=context.mid_px,
+        mark_px=context.mark_px,
+        oracle_px=context.oracle_px,
+        funding_rate_hourly=float(context.funding_rate_hourly),
+        open_interest_base=float(context.open_interest_base),
+        day_volume_usd=float(context.day_volume_usd),
+        intraday=intraday,
+        long_term=long_term,
+        open_interest_mean_base=open_interest_mean_base,
     )
 
 

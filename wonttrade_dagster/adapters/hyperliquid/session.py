@@ -7,6 +7,7 @@ Does not belong here: what is asked, and what a failure is called (``connection`
 import json
 from collections.abc import Mapping
 from io import BytesIO
+from threading import local
 from time import monotonic
 from typing import Any
 
@@ -79,6 +80,25 @@ class BoundedSession(requests.Session):
         if size > MAX_BODY_BYTES:
             return requests.RequestException(f"an answer of more than {MAX_BODY_BYTES} bytes")
         return requests.ReadTimeout(f"the answer was not complete after {self._seconds} s")
+
+
+class SessionPerThread:
+    """What the SDK posts through: ``requests`` promises nothing for a session that several threads use.
+
+    Every thread gets a :class:`BoundedSession` of its own; all of them count into one budget.
+    """
+
+    def __init__(self, seconds: float, budget: RequestBudget) -> None:
+        self._seconds = seconds
+        self._budget = budget
+        self._local = local()
+
+    def post(self, url: str, **kwargs: Any) -> requests.Response:  # noqa: ANN401 (as requests has it)
+        """As ``requests.Session.post``, in the calling thread's session."""
+        if not hasattr(self._local, "session"):
+            self._local.session = BoundedSession(self._seconds, self._budget)
+        session: BoundedSession = self._local.session
+        return session.post(url, **kwargs)
 
 
 def _json_object(body: bytes | str | None) -> Mapping[str, Any]:

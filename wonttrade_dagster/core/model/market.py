@@ -5,7 +5,7 @@ Does not belong here: judgement, arithmetic of money, (de)serialisation.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated
 
@@ -71,6 +71,9 @@ class SymbolMarket:
 
     What a source does not have (a backtest knows no mark, oracle or open interest) is None, is
     printed as absent, and is never invented. ``reference_px`` is what judgement and plan compare with.
+
+    ``open_interest_mean_base`` is the mean of what the stream recorded minute by minute in the last 24
+    hours; None before it has ten minutes, and where there is no stream.
     """
 
     asset: AssetSpec
@@ -82,6 +85,7 @@ class SymbolMarket:
     day_volume_usd: float | None
     intraday: CandleSeries
     long_term: CandleSeries
+    open_interest_mean_base: float | None = None
 
     @property
     def symbol(self) -> str:
@@ -109,6 +113,8 @@ class MarketSnapshot:
         source: ``rest``, ``stream`` or ``history``.
         markets: one per tracked symbol, in the configured order.
         spread_ms: time between the first and the last piece.
+        ages_ms: by piece (``BTC context``, ``BTC 5m``, …), how long before ``taken_at_ms`` it came.
+        stream_miss: why the stream's window was not used, where there is a stream.
     """
 
     cycle_ms: int
@@ -116,6 +122,8 @@ class MarketSnapshot:
     source: str
     markets: tuple[SymbolMarket, ...]
     spread_ms: int = 0
+    ages_ms: Mapping[str, int] = field(default_factory=dict)
+    stream_miss: str = ""
 
     def market(self, symbol: str) -> SymbolMarket:
         """The market of ``symbol``; raises ``KeyError`` for one that is not tracked."""
