@@ -1,6 +1,7 @@
 """``wonttrade.toml``: what is accepted, what is refused, and how that is said."""
 
 import re
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -486,3 +487,30 @@ def test_any_values_are_either_accepted_or_refused_by_name(
     known = {f"{t}.{k}" for t, k in _fields()} | {"llm.azure"}
     assert {line.strip().split(":")[0] for line in lines[1:]} <= known
     assert len(lines) != 1
+
+
+@pytest.mark.parametrize("day", ['"2025-06-01"', "2025-06-01"])
+def test_a_knowledge_cutoff_is_a_day_of_a_model(tmp_path: Path, day: str) -> None:
+    rows = f'[{{ model = "gpt", date = {day} }}, {{ model = "other", date = "2024-02-29" }}]'
+    llm = load_settings(write(tmp_path, toml(llm__knowledge_cutoffs=rows))).llm
+    assert llm.knowledge_cutoff("gpt") == date(2025, 6, 1)
+    assert llm.knowledge_cutoff("other") == date(2024, 2, 29)
+    assert llm.knowledge_cutoff("unheard-of") is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '[{ model = "gpt", date = "2025-6-1" }]',
+        '[{ model = "gpt", date = "2025-02-30" }]',
+        '[{ model = "gpt", date = "20250601" }]',
+        '[{ model = "gpt", date = 2025-06-01T00:00:00Z }]',
+        '[{ model = "gpt", date = 20250601 }]',
+        '[{ model = "gpt" }]',
+        '[{ model = "gpt", date = 2025-06-01 }, { model = "gpt", date = 2025-06-02 }]',
+        '{ model = "gpt", date = 2025-06-01 }',
+    ],
+)
+def test_a_knowledge_cutoff_that_is_no_day_or_said_twice_is_refused(tmp_path: Path, rows: str) -> None:
+    (problem,) = problems(tmp_path, llm__knowledge_cutoffs=rows)
+    assert problem.startswith("llm.knowledge_cutoffs")

@@ -10,6 +10,7 @@ TOML is parsed with ``parse_float=Decimal``, so that ``4.5`` stays 4.5 and money
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import PurePath
@@ -58,6 +59,13 @@ def as_float(value: object) -> object:
 def as_tuple(value: object) -> object:
     """A TOML list as a tuple; anything else is left for pydantic to refuse."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def as_day(value: object) -> object:
+    """A day of ``YYYY-MM-DD``; a date with a time, and anything else, is left for pydantic to refuse."""
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        return date.fromisoformat(value)
+    return str(value) if isinstance(value, datetime) else value
 
 
 def _as_path(value: str) -> str:
@@ -186,6 +194,7 @@ PromptName = Annotated[
     Expected('a folder below runtime.prompts_dir, e.g. "trader/v1"'),
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^\S(.*\S)?$", max_length=200), Expected("a name")]
+Day = Annotated[date, BeforeValidator(as_day), Expected('a day, e.g. 2025-06-01 or "2025-06-01"')]
 PositiveUsd = Annotated[
     Decimal,
     BeforeValidator(as_decimal),

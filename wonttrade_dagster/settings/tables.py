@@ -4,8 +4,9 @@ Belongs here: fields, their kinds, their defaults (every default is the safe cho
 Does not belong here: rules between fields (``settings.rules``), reading the file (``settings.loading``).
 """
 
+from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -16,6 +17,7 @@ from wonttrade_dagster.settings.fields import (
     ApiKey,
     Bps,
     CycleMinutes,
+    Day,
     Expected,
     LoopbackUrl,
     Mode,
@@ -107,11 +109,21 @@ class PriceRow(Table):
     output_usd: PriceUsd
 
 
-def _each_once(prices: tuple[PriceRow, ...]) -> tuple[PriceRow, ...]:
-    names = [price.model for price in prices]
+class KnowledgeCutoffRow(Table):
+    """One entry of ``llm.knowledge_cutoffs``: the last day that a model's training may have seen."""
+
+    model: Name
+    date: Day
+
+
+Rows = TypeVar("Rows", tuple[PriceRow, ...], tuple[KnowledgeCutoffRow, ...])
+
+
+def _each_once(rows: Rows) -> Rows:
+    names = [row.model for row in rows]
     if len(set(names)) != len(names):
         raise ValueError("named twice")
-    return prices
+    return rows
 
 
 class LlmTable(Table):
@@ -143,8 +155,18 @@ class LlmTable(Table):
     ] = ()
     max_usd_per_day: PositiveUsd | None = None
     azure: AzureTable | None = None
+    knowledge_cutoffs: Annotated[
+        tuple[KnowledgeCutoffRow, ...],
+        BeforeValidator(as_tuple),
+        AfterValidator(_each_once),
+        Expected('a list of {model, date}: the last day of its training as "YYYY-MM-DD", each model once'),
+    ] = ()
 
     @property
+    def knowledge_cutoff(self, model: str) -> date | None:
+        """The last day that the model may know; None where nobody said."""
+        return next((row.date for row in self.knowledge_cutoffs if row.model == model), None)
+
     def sampling_temperature(self) -> float | None:
         """What is sent; None leaves the parameter out."""
         return None if isinstance(self.temperature, str) else self.temperature
