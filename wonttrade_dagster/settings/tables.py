@@ -154,19 +154,19 @@ class LlmTable(Table):
         ),
     ] = ()
     max_usd_per_day: PositiveUsd | None = None
-    azure: AzureTable | None = None
     knowledge_cutoffs: Annotated[
         tuple[KnowledgeCutoffRow, ...],
         BeforeValidator(as_tuple),
         AfterValidator(_each_once),
         Expected('a list of {model, date}: the last day of its training as "YYYY-MM-DD", each model once'),
     ] = ()
+    azure: AzureTable | None = None
 
-    @property
     def knowledge_cutoff(self, model: str) -> date | None:
         """The last day that the model may know; None where nobody said."""
         return next((row.date for row in self.knowledge_cutoffs if row.model == model), None)
 
+    @property
     def sampling_temperature(self) -> float | None:
         """What is sent; None leaves the parameter out."""
         return None if isinstance(self.temperature, str) else self.temperature
