@@ -123,7 +123,7 @@ class _Backtest:
         self.marks.append((perf_counter_ns(), process_time_ns()))
 
     def write(self, records: MemoryRecords) -> None:
-        self.results.cycle(records, tuple(_plain(event) for event in self.events))
+        self.results.cycle(records, {"events": [_plain(event) for event in self.events]})
 
     def run(self, count: int) -> None:
         """The product's own loop."""

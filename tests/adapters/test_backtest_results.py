@@ -71,7 +71,7 @@ def test_the_first_line_says_what_it_is_and_each_cycle_adds_one(folder: Path) ->
     with results.journal:
         results.begin({"model": "m"}, at(0))
         for cycle in range(3):
-            results.cycle(finished(cycle), ({"event": "FundingPayment"},))
+            results.cycle(finished(cycle), {"events": [{"event": "FundingPayment"}]})
     lines = written(folder)
     assert [line["kind"] for line in lines] == ["backtest", "cycle", "cycle", "cycle"]
     assert [line["cycle_ms"] for line in lines[1:]] == [at(0), at(1), at(2)]
@@ -88,7 +88,7 @@ def test_the_first_line_says_what_it_is_and_each_cycle_adds_one(folder: Path) ->
 def test_no_secret_reaches_the_file(folder: Path) -> None:
     results = opened(folder)
     with results.journal:
-        results.cycle(finished(0), ())
+        results.cycle(finished(0), {})
     assert SECRET not in (folder / RESULTS_NAME).read_text()
     assert "[redacted]" in written(folder)[0]["body"]["prompt"]["user"]
 
@@ -97,7 +97,7 @@ def test_a_refused_cycle_keeps_its_reason_and_has_no_prior_plan(folder: Path) ->
     results = opened(folder)
     refused = Refusal("violations", "two rules")
     with results.journal:
-        results.cycle(finished(0, refused, outcome="refused", reason="violations"), ())
+        results.cycle(finished(0, refused, outcome="refused", reason="violations"), {})
     body = written(folder)[0]["body"]
     assert (body["outcome"], body["reason"], body["prior_plan"]) == ("refused", "violations", None)
     assert results.frames().decisions.row(0)[-1] == "two rules"
@@ -108,7 +108,7 @@ def test_the_rows_are_those_of_the_cycles(folder: Path) -> None:
     results.open_account(at(-1), D(10_000))
     with results.journal:
         for cycle in range(3):
-            results.cycle(finished(cycle), ())
+            results.cycle(finished(cycle), {})
     frames = results.frames()
     assert frames.equity.rows() == [(at(-1), 10_000.0), *((at(cycle), 1_000.0) for cycle in range(3))]
     assert frames.fills.height == 3
@@ -123,7 +123,7 @@ def test_a_cycle_without_account_or_reply_adds_neither_equity_nor_latency(folder
     gone = DecisionRecord(at(0), Refusal("model_unavailable", "gone"), None, None, at(0))
     records.records[Stage.DECISIONS] = gone
     with results.journal:
-        results.cycle(records, ())
+        results.cycle(records, {})
     frames = results.frames()
     assert (frames.equity.height, frames.latency.height, frames.decisions.height) == (0, 0, 1)
 
@@ -131,7 +131,7 @@ def test_a_cycle_without_account_or_reply_adds_neither_equity_nor_latency(folder
 def test_the_rows_stand_in_the_backtests_own_database(folder: Path) -> None:
     results = opened(folder)
     with results.journal:
-        results.cycle(finished(0), ())
+        results.cycle(finished(0), {})
     path = results.store(results.frames(), 1.0)
     assert path == folder / DATABASE_NAME
     with duckdb.connect(str(path), read_only=True) as connection:

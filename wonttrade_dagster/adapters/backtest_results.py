@@ -15,7 +15,19 @@ import polars as pl
 from wonttrade_dagster.adapters.backtest_line import line_of
 from wonttrade_dagster.adapters.duckdb_file import connect
 from wonttrade_dagster.adapters.journal import Journal
-from wonttrade_dagster.adapters.report.data import DECISION_SCHEMA, LATENCY_SCHEMA, PROTECTION_SCHEMA
+from wonttrade_dagster.adapters.backtest_rows import (
+    Row,
+    decision_row,
+    latency_rows,
+    protection_rows,
+    target_rows,
+)
+from wonttrade_dagster.adapters.report.data import (
+    DECISION_SCHEMA,
+    LATENCY_SCHEMA,
+    PROTECTION_SCHEMA,
+    TARGET_SCHEMA,
+)
 from wonttrade_dagster.core.backtest import MemoryRecords
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import (
@@ -51,34 +63,41 @@ class BacktestResults:
     fills: list[Fill] = field(default_factory=list)
     purposes: dict[int | str, str] = field(default_factory=dict)
     equity: list[tuple[int, float]] = field(default_factory=list)
-    latency: list[tuple[int, int, int, int]] = field(default_factory=list)
-    decisions: list[tuple[int, str, str, str, str]] = field(default_factory=list)
-    protection: list[tuple[int, str, float | None, float | None]] = field(default_factory=list)
+    latency: list[Row] = field(default_factory=list)
+    decisions: list[Row] = field(default_factory=list)
+    targets: list[Row] = field(default_factory=list)
+    protection: list[Row] = field(default_factory=list)
     executions: list[ExecutionReport] = field(default_factory=list)
     funding_usd: float = 0.0
 
-    def begin(self, facts: Mapping[str, Any], from_ms: int) -> None:
-        """Write the first line: what this backtest is."""
+    def begin(self, facts: Mapping[str, Any], from_ms: int, *, is_resumed: bool = False) -> None:
+        """Write the first line: what this backtest is. It stands already in one that is resumed."""
         self.shared = {name: facts.get(name) for name in ("setting", "assets", "prompt_files")}
-        self.journal.append("backtest", from_ms, facts)
+        if not is_resumed:
+            self.journal.append("backtest", from_ms, facts)
 
     def open_account(self, time_ms: int, deposit_usd: Decimal) -> None:
         """The first point of the equity curve: one cadence before the first decision, nothing was traded."""
         self.equity.append((time_ms, float(deposit_usd)))
 
-    def cycle(self, records: MemoryRecords, events: tuple[Mapping[str, Any], ...]) -> None:
+    def cycle(self, records: MemoryRecords, told: Mapping[str, Any]) -> None:
         """Write the line of a finished cycle, and keep its rows.
 
         Args:
             records: every record of the cycle.
-            events: what the market did to the account before it: stops, take-profits, funding, liquidation.
+            told: further fields of the line: what the market did to the account before it (``events``:
+                stops, take-profits, funding, liquidation) and the account after it (``exchange``).
         """
+        line = line_of(records.records, self.shared) | dict(told)
+        self.journal.append("cycle", records.cycle_ms, line)
+        self.remember(records)
+
+    def remember(self, records: MemoryRecords) -> None:
+        """Keep the rows of a cycle whose line is written."""
         cycle_ms = records.cycle_ms
         decision: DecisionRecord = records.read(cycle_ms, Stage.DECISIONS)
         execution: ExecutionReport = records.read(cycle_ms, Stage.EXECUTIONS)
         report: CycleReport = records.read(cycle_ms, Stage.CYCLE_REPORTS)
-        line = line_of(records.records, self.shared) | {"events": list(events)}
-        self.journal.append("cycle", cycle_ms, line)
         self._keep(decision, execution, report)
 
     def _keep(self, decision: DecisionRecord, execution: ExecutionReport, report: CycleReport) -> None:
@@ -89,15 +108,10 @@ class BacktestResults:
                 self.purposes[result.action.cloid] = result.action.purpose.value
         if report.account_value_usd is not None:
             self.equity.append((cycle_ms, float(report.account_value_usd)))
-        if decision.reply is not None:
-            usage = decision.reply.usage
-            row = (cycle_ms, decision.reply.latency_ms, usage.prompt_tokens, usage.completion_tokens)
-            self.latency.append(row)
-        outcome = decision.outcome
-        kept = outcome.prior_plan.value if isinstance(outcome, Decision) else ""
-        told = outcome.explanation if isinstance(outcome, Decision) else outcome.detail
-        self.decisions.append((cycle_ms, report.outcome, report.reason, kept, told))
-        self.protection += [_levels(report, position.symbol) for position in report.positions]
+        self.latency += latency_rows(decision)
+        self.decisions.append(decision_row(decision, report))
+        self.targets += target_rows(decision)
+        self.protection += protection_rows(report)
         if execution.unprotected_seconds:
             self.executions.append(replace(execution, results=(), account=None))
         if report.performance is not None:
@@ -110,6 +124,7 @@ class BacktestResults:
             fills=fills_frame(self.fills, self.purposes),
             latency=pl.DataFrame(self.latency, schema=dict(LATENCY_SCHEMA), orient="row"),
             decisions=pl.DataFrame(self.decisions, schema=dict(DECISION_SCHEMA), orient="row"),
+            targets=pl.DataFrame(self.targets, schema=dict(TARGET_SCHEMA), orient="row"),
             protection=pl.DataFrame(self.protection, schema=dict(PROTECTION_SCHEMA), orient="row"),
         )
 
@@ -134,6 +149,7 @@ class BacktestFrames:
     fills: pl.DataFrame
     latency: pl.DataFrame
     decisions: pl.DataFrame
+    targets: pl.DataFrame
     protection: pl.DataFrame
 
 
@@ -142,10 +158,12 @@ def backtest_folder(data_dir: Path, backtest_id: str) -> Path:
     return data_dir / "backtests" / backtest_id
 
 
-def open_results(folder: Path, *, sync_every: int, secrets: tuple[str, ...]) -> BacktestResults:
-    """A fresh results file in ``folder``.
+def open_results(
+    folder: Path, *, sync_every: int, secrets: tuple[str, ...], is_resumed: bool = False
+) -> BacktestResults:
+    """A fresh results file in ``folder``, or the one of an attempt that is resumed.
 
-    An unfinished attempt of the same backtest is moved aside, never overwritten.
+    An unfinished attempt that is not resumed is moved aside, never overwritten.
 
     Raises:
         UsageError: the backtest is finished already.
@@ -156,19 +174,7 @@ def open_results(folder: Path, *, sync_every: int, secrets: tuple[str, ...]) -> 
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RESULTS_NAME
-    if path.exists():
+    if path.exists() and not is_resumed:
         attempt = len(list(folder.glob(f"{RESULTS_NAME}.attempt-*"))) + 1
         path.rename(folder / f"{RESULTS_NAME}.attempt-{attempt}")
     return BacktestResults(folder, Journal(path, sync_every=sync_every, secrets=secrets))
-
-
-def _levels(report: CycleReport, symbol: str) -> tuple[int, str, float | None, float | None]:
-    """Stop and take-profit standing for a symbol after a cycle."""
-    standing = {o.leg: o.trigger_px for o in report.protection if o.symbol == symbol}
-    stop, take = standing.get(Leg.STOP_LOSS), standing.get(Leg.TAKE_PROFIT)
-    return (
-        report.cycle_ms,
-        symbol,
-        None if stop is None else float(stop),
-        None if take is None else float(take),
-    )

@@ -224,6 +224,12 @@ class SimulatedExecutor(Executor):
         """The simulated account at the last known prices."""
         return self.venue.account()
 
+    def resume(self, state: ExchangeState, at_ms: int) -> None:
+        """Go on with an account that has lived until ``at_ms``. Raises ``MoneyIdentityError``."""
+        check_identities(state)
+        self.venue.state = state
+        self._walked_ms = at_ms
+
     def execute(self, plan: ExecutionPlan) -> ExecutionReport:
         """Carry out the plan exactly as in live trading, at the mark ± slippage."""
         return self._service.execute(plan)

@@ -5,13 +5,13 @@ Belongs here: arguments, options, help texts. Does not belong here: what a comma
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer._click.exceptions import ClickException  # typer exports the base class only, which shows nothing
 
 from wonttrade_dagster.cli.output import err
-from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.errors import UsageError, WontTradeError
 
 app = typer.Typer(
     name="wonttrade",
@@ -26,6 +26,13 @@ app.add_typer(history_app, name="history")
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
 CYCLE_HELP = "Its UTC minute, like 2026-11-23T12:03, or last."
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite values that differ.")]
+Symbols = Annotated[
+    str | None, typer.Option(help="Separated by commas; default: the tracked ones, for export all.")
+]
+FromDay = Annotated[str | None, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")]
+ToDay = Annotated[str | None, typer.Option("--to", help="Last UTC day, included.")]
+TimeUnit = Literal["s", "ms", "us", "ns"]
 BacktestId = Annotated[str | None, typer.Option("--backtest", help="Of this backtest, not of live trading.")]
 DEFAULT_CONFIG = Path("wonttrade.toml")
 
@@ -85,8 +92,11 @@ def up(
 
 @app.command()
 def backtest(
-    first_day: Annotated[str, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")],
-    last_day: Annotated[str, typer.Option("--to", help="Last UTC day, included.")],
+    first_day: Annotated[str | None, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")] = None,
+    last_day: Annotated[str | None, typer.Option("--to", help="Last UTC day, included.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", help="Go on with an interrupted backtest.", metavar="ID")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Another model than llm.model.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Another prompt than llm.prompt.")] = None,
     cycle_minutes: Annotated[int | None, typer.Option(help="Another cadence.")] = None,
@@ -94,8 +104,19 @@ def backtest(
     json: Json = False,
 ) -> None:
     """Replay past days with simulated execution and a real model call in every cycle."""
-    from wonttrade_dagster.cli.backtest import BacktestRequest, run_backtest_command
+    from wonttrade_dagster.cli.backtest import (
+        BacktestRequest,
+        resume_backtest_command,
+        run_backtest_command,
+    )
 
+    if resume is not None:
+        if any(option is not None for option in (first_day, last_day, model, prompt, cycle_minutes)):
+            raise UsageError("--resume goes on as it was begun: leave the other options out")
+        resume_backtest_command(config, resume, as_json=json)
+        return
+    if first_day is None or last_day is None:
+        raise UsageError("give --from and --to (both UTC days, included), or --resume ID")
     request = BacktestRequest(first_day, last_day, model, prompt, cycle_minutes)
     run_backtest_command(config, request, as_json=json)
 
@@ -104,13 +125,62 @@ def backtest(
 def history_import(
     files: Annotated[list[Path], typer.Argument(help="Parquet, CSV or Feather files.", metavar="FILE…")],
     config: Config = DEFAULT_CONFIG,
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite values that differ.")] = False,
+    replace: Replace = False,
+    time_unit: Annotated[TimeUnit | None, typer.Option(help="Unit of times that are numbers.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of times that name none, like Europe/Berlin.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Import candles and funding from files. Importing twice changes nothing."""
+    """Import candles, funding and open interest from files. Importing twice changes nothing."""
+    from wonttrade_dagster.adapters.history_columns import StatedTimes
     from wonttrade_dagster.cli.history import run_import
 
-    run_import(config, files, replace=replace, as_json=json)
+    run_import(config, files, replace=replace, stated=StatedTimes(time_unit, timezone), as_json=json)
+
+
+@history_app.command("sync")
+def history_sync(
+    first_day: FromDay = None,
+    last_day: ToDay = None,
+    symbols: Symbols = None,
+    config: Config = DEFAULT_CONFIG,
+    replace: Replace = False,
+    json: Json = False,
+) -> None:
+    """Fetch candles, funding and open interest from the venue. Without --from: what is missing."""
+    from wonttrade_dagster.cli.history import Range, run_sync
+
+    run_sync(config, Range.of(symbols, first_day, last_day), replace=replace, as_json=json)
+
+
+@history_app.command("gaps")
+def history_gaps(
+    first_day: FromDay = None,
+    last_day: ToDay = None,
+    symbols: Symbols = None,
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """List what is missing, and whether the venue still has it. Without --from: between what is stored."""
+    from wonttrade_dagster.cli.history import Range, run_gaps
+
+    run_gaps(config, Range.of(symbols, first_day, last_day), as_json=json)
+
+
+@history_app.command("export")
+def history_export(
+    folder: Annotated[Path, typer.Argument(help="Where the Parquet files go.", metavar="DIR")],
+    first_day: FromDay = None,
+    last_day: ToDay = None,
+    symbols: Symbols = None,
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """Write the stored series as Parquet files that an import takes back as they were."""
+    from wonttrade_dagster.cli.history import Range, run_export
+
+    run_export(config, folder, Range.of(symbols, first_day, last_day), as_json=json)
 
 
 @app.command()

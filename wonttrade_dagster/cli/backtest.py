@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
+from wonttrade_dagster.adapters.backtest_resume import stored_facts
 from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.cli.graphql import DagsterError, DagsterGraphQL
 from wonttrade_dagster.cli.home import running_instance
@@ -40,6 +41,8 @@ class BacktestRequest:
     model: str | None = None
     prompt: str | None = None
     cycle_minutes: int | None = None
+    backtest_id: str | None = None
+    """Of an interrupted one that is to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,40 @@ class Launch:
 
         request = self.request
         return run_config(request.model or "", request.prompt or "", request.cycle_minutes or 0)
+
+
+def request_of(settings: Settings, backtest_id: str) -> BacktestRequest:
+    """What an interrupted backtest was asked for.
+
+    Raises:
+        UsageError: there is none of that id, or it is finished.
+    """
+    folder = backtest_folder(settings.data_dir, backtest_id)
+    if (folder / SUMMARY_NAME).exists():
+        raise UsageError(f"backtest {backtest_id} is finished: see wonttrade report {backtest_id}")
+    facts = stored_facts(folder)
+    if facts is None:
+        known = sorted(path.parent.name for path in folder.parent.glob(f"*/{RESULTS_NAME}"))
+        raise UsageError(
+            f"no interrupted backtest {backtest_id} in {folder.parent}: known are {known or 'none'}"
+        )
+    if facts["settings_sha256"] != settings.sha256:
+        raise UsageError(
+            f"backtest {backtest_id} was begun with another content of {settings.path}: bring that back, or "
+            "start a new backtest"
+        )
+    first, last = (
+        datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d")
+        for ms in (facts["from_ms"], facts["to_ms"] - 1)
+    )
+    return BacktestRequest(
+        first, last, facts["model"], facts["prompt"], facts["cycle_minutes"], backtest_id=backtest_id
+    )
+
+
+def resume_backtest_command(config: Path, backtest_id: str, *, as_json: bool) -> None:
+    """Go on with an interrupted backtest. Raises as :func:`run_backtest_command`."""
+    run_backtest_command(config, request_of(load_settings(config), backtest_id), as_json=as_json)
 
 
 def run_backtest_command(config: Path, request: BacktestRequest, *, as_json: bool) -> None:
@@ -106,7 +143,7 @@ def in_foreground(launch: Launch) -> str:
     from wonttrade_dagster.cli.jobs import run_job  # noqa: PLC0415 (Dagster takes seconds)
     from wonttrade_dagster.defs.backtest import BACKTEST_ID_TAG, JOB_NAME  # noqa: PLC0415
 
-    backtest_id = uuid.uuid4().hex[:8]
+    backtest_id = launch.request.backtest_id or uuid.uuid4().hex[:8]
     tags = {
         "dagster/asset_partition_range_start": launch.days[0],
         "dagster/asset_partition_range_end": launch.days[-1],
@@ -119,14 +156,16 @@ def in_foreground(launch: Launch) -> str:
 
 def _through_dagster(launch: Launch, url: str) -> str:
     """A backfill over the running Dagster, by the call the UI makes."""
-    from wonttrade_dagster.defs.backtest import FAMILY  # noqa: PLC0415
+    from wonttrade_dagster.defs.backtest import BACKTEST_ID_TAG, FAMILY  # noqa: PLC0415
 
     dagster = DagsterGraphQL(url)
     dagster.wait_until_up(START_SECONDS)
     keys = [(FAMILY, stage.value) for stage in Stage]
-    backfill_id = dagster.launch_backfill(keys, launch.days, launch.run_config, {})
+    resumed = launch.request.backtest_id
+    tags = {BACKTEST_ID_TAG: resumed} if resumed else {}
+    backfill_id = dagster.launch_backfill(keys, launch.days, launch.run_config, tags)
     err.print(f"wonttrade: backfill {backfill_id}, see {url}/overview/backfills")
-    with _following(launch, backfill_id):
+    with _following(launch, resumed or backfill_id):
         while (state := dagster.backfill(backfill_id))["status"] in {"REQUESTED", "CANCELING"}:
             time.sleep(POLL_SECONDS)
     if any(run["status"] != "SUCCESS" for run in state["runs"]) or not state["runs"]:
@@ -134,7 +173,7 @@ def _through_dagster(launch: Launch, url: str) -> str:
         raise DagsterError(
             f"backfill {backfill_id} did not succeed ({message}): see {url}/overview/backfills"
         )
-    return backfill_id
+    return resumed or backfill_id
 
 
 @contextmanager

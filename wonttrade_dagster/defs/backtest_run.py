@@ -19,6 +19,12 @@ from wonttrade_dagster.adapters.backtest_results import (
     backtest_folder,
     open_results,
 )
+from wonttrade_dagster.adapters.backtest_resume import (
+    EXCHANGE,
+    exchange_json,
+    finished_cycles,
+    stored_facts,
+)
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
@@ -37,6 +43,7 @@ from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
 from wonttrade_dagster.core.model import AssetSpec, Refusal, Stage
 from wonttrade_dagster.core.performance import drawdown_series
+from wonttrade_dagster.core.simulation import ExchangeState
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
 from wonttrade_dagster.settings import Settings
 
@@ -141,24 +148,48 @@ def run_backtest_range(
     """
     replay = replay_of(settings, history, spec.from_ms, spec.to_ms)
     folder = backtest_folder(settings.data_dir, spec.backtest_id)
-    results = open_results(folder, sync_every=settings.backtest.sync_every, secrets=settings.secret_values())
     ledger, clock, audit = MemoryLedger(), FixedClock(spec.from_ms), MemoryAudit()
     executor = executors.for_backtest(settings, audit, clock, replay)
     parts = compose_backtest_parts(settings, spec.model, spec.prompt, spec.cycle_minutes, replay, executor)
     parts = replace(parts, audit=audit, ledger=ledger, clock=clock)
     walk = _Walk(executor, replay, settings.symbols.tracked, spec.from_ms - LOOK_BACK_MS, clock)
-    say(f"backtest {spec.backtest_id}: {spec.cycles} cycles, results in {folder}")
+    facts = json.loads(json.dumps(_facts(settings, spec, parts, replay)))
+    is_resumed = stored_facts(folder) == facts
+    results = open_results(
+        folder,
+        sync_every=settings.backtest.sync_every,
+        secrets=settings.secret_values(),
+        is_resumed=is_resumed,
+    )
+    results.begin(facts, spec.from_ms, is_resumed=is_resumed)
+    results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
+    done = _pick_up(results, facts, ledger, audit, walk) if is_resumed else 0
+    grid = decision_times(spec.from_ms, spec.to_ms, spec.cycle_minutes)[done:]
+    told = f", {done} of them are finished already" if done else ""
+    say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {folder}")
     with results.journal:
-        results.begin(_facts(settings, spec, parts, replay), spec.from_ms)
-        results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
-        count = run_backtest(
-            parts,
-            ledger,
-            decision_times(spec.from_ms, spec.to_ms, spec.cycle_minutes),
-            walk.advance,
-            _Writer(results, walk).cycle,
-        )
-    return _finish(settings, spec, results, replay, parts, count)
+        run_backtest(parts, ledger, grid, walk.advance, _Writer(results, walk, was_answered=done > 0).cycle)
+    return _finish(settings, spec, results, replay, parts, spec.cycles)
+
+
+def _pick_up(
+    results: BacktestResults,
+    facts: Mapping[str, Any],
+    ledger: MemoryLedger,
+    audit: MemoryAudit,
+    walk: "_Walk",
+) -> int:
+    """Take in the finished cycles of an interrupted attempt; how many there are."""
+    count, last = 0, None
+    for last in finished_cycles(results.folder, facts):
+        ledger.remember(last.records)
+        results.remember(last.records)
+        count += 1
+    if last is not None:
+        if ledger.applied is not None and ledger.applied_cycle_ms is not None:
+            audit.applied(ledger.applied_cycle_ms, ledger.applied)
+        walk.stand(last.records.cycle_ms, last.exchange)
+    return count
 
 
 @dataclass(slots=True)
@@ -171,6 +202,12 @@ class _Walk:
     walked_until_ms: int
     clock: FixedClock
     events: tuple[Mapping[str, Any], ...] = ()
+
+    def stand(self, at_ms: int, exchange: ExchangeState) -> None:
+        """Begin from an account that has lived until ``at_ms``."""
+        self.executor.resume(exchange, at_ms)
+        self.walked_until_ms = at_ms
+        self.clock.set(at_ms)
 
     def advance(self, cycle_ms: int) -> None:
         """Walk the bars since the last decision and pay the funding due."""
@@ -196,7 +233,8 @@ class _Writer:
 
     def cycle(self, records: MemoryRecords) -> None:
         """Write the line of a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
-        self.results.cycle(records, self.walk.events)
+        exchange = exchange_json(self.walk.executor.venue.state)
+        self.results.cycle(records, {"events": list(self.walk.events), EXCHANGE: exchange})
         outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
         if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
             self.was_answered, self.unanswered = True, 0

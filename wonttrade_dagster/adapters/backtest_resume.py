@@ -1,0 +1,95 @@
+"""An interrupted backtest, picked up where its results file ends.
+
+Belongs here: reading back the finished cycles and the account behind the last of them.
+Does not belong here: the loop (``core.backtest``), asking the model: a finished cycle is never asked again.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wonttrade_dagster.adapters.backtest_line import is_whole, payloads_of
+from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME
+from wonttrade_dagster.adapters.journal import body_digest
+from wonttrade_dagster.core.backtest import MemoryRecords
+from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.cycle import STAGE_RECORDS
+from wonttrade_dagster.core.errors import StorageError
+from wonttrade_dagster.core.model import Stage
+from wonttrade_dagster.core.simulation import ExchangeState
+
+EXCHANGE = "exchange"
+"""Field of a line: the simulated account after the cycle, everything included."""
+
+_NEEDED = (Stage.DECISIONS, Stage.EXECUTION_PLANS, Stage.EXECUTIONS, Stage.CYCLE_REPORTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedCycle:
+    """One finished cycle: the records that the next ones build on, and the account after it."""
+
+    records: MemoryRecords
+    exchange: ExchangeState
+
+
+def exchange_json(state: ExchangeState) -> Any:  # noqa: ANN401 (JSON)
+    """The account as it is written into a line."""
+    return json.loads(encode(state))
+
+
+def stored_facts(folder: Path) -> Mapping[str, Any] | None:
+    """The first line of an earlier attempt; None without one, or when it is damaged."""
+    path = folder / RESULTS_NAME
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        record = _record(file.readline())
+    return None if record is None or record["kind"] != "backtest" else record["body"]
+
+
+def finished_cycles(folder: Path, facts: Mapping[str, Any]) -> Iterator[FinishedCycle]:
+    """The cycles of an earlier attempt, oldest first.
+
+    Args:
+        folder: of the backtest.
+        facts: its first line.
+
+    Raises:
+        StorageError: a line other than the last is damaged, or does not hold the account: then the backtest
+            has to be run from its beginning.
+    """
+    path = folder / RESULTS_NAME
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[1:], start=2):
+        record = _record(line)
+        if record is None:
+            if any(later.strip() for later in lines[number:]) or number == len(lines) - 1:
+                raise StorageError(f"line {number} of {path} is damaged: run the backtest from its beginning")
+            return  # the writer was killed in the middle of its last line
+        if record["kind"] == "cycle":
+            yield _finished(record, facts, f"line {number} of {path}")
+
+
+def _finished(record: Mapping[str, Any], facts: Mapping[str, Any], where: str) -> FinishedCycle:
+    body, cycle_ms = record["body"], record["cycle_ms"]
+    if EXCHANGE not in body or not is_whole(body):
+        raise StorageError(f"{where} does not hold the account: run the backtest from its beginning")
+    try:
+        payloads = payloads_of(body, facts, cycle_ms, None)
+        records = {stage: decode(STAGE_RECORDS[stage], payloads[stage]) for stage in _NEEDED}
+        exchange = decode(ExchangeState, json.dumps(body[EXCHANGE]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{where} cannot be read: run the backtest from its beginning") from error
+    return FinishedCycle(MemoryRecords(cycle_ms, records), exchange)
+
+
+def _record(line: bytes) -> Any:  # noqa: ANN401 (JSON)
+    """A line whose checksum holds, else None; what repairs a torn line counts as whole."""
+    try:
+        record = json.loads(line)
+        is_intact = body_digest(record["body"]) == record["sha256"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return record if is_intact else None
