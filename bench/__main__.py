@@ -47,6 +47,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         unit="cycles",
         most=1_000_000,
     ),
+    "stream": Benchmark(
+        "the venue's stream through drops, deaf and silent connections: bars, minutes and memory stay whole",
+        count=200,
+        unit="faults",
+        most=10_000,
+    ),
     "replies": Benchmark(
         "hostile replies: a corpus damaged at random; fails on a crash, or when a broken one was applied",
         count=100_000,

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.telemetry import low_budget
 from wonttrade_dagster.cli.home import running_instance
 from wonttrade_dagster.cli.output import out, print_json, print_table
+from wonttrade_dagster.defs.compose import stream_windows
 from wonttrade_dagster.settings import Settings, load_settings
 
 
@@ -41,7 +43,24 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "network": settings.hyperliquid.network,
         "account": settings.credentials.account_address,
         "settings_sha256": settings.sha256,
+        "stream": _stream(settings),
         "heartbeat": heartbeat,
+    }
+
+
+def _stream(settings: Settings) -> Any:  # noqa: ANN401 (JSON)
+    """What the stream last said of itself, and how old that is; None where there never was one."""
+    clock = SystemClock()
+    now = stream_windows(settings, clock).now()
+    if now is None:
+        return None
+    ages = [clock.now_ms() - spoke_ms for spoke_ms in now.channels_ms.values()]
+    return {
+        "state": now.state,
+        "age_seconds": round((clock.now_ms() - now.written_ms) / 1000, 1),
+        "oldest_channel_seconds": round(max(ages) / 1000, 1) if ages else None,
+        "problem": now.problem,
+        **now.counts,
     }
 
 

@@ -1,6 +1,9 @@
-"""``wonttrade up``: supervise Dagster's webserver and daemon on the persistent home.
+"""``wonttrade up``: supervise Dagster's webserver and daemon on the persistent home, and the stream.
 
-Belongs here: starting, watching and stopping the processes. Does not belong here: what they do.
+Belongs here: starting, watching and stopping them. Does not belong here: what they do.
+
+The stream is a thread of this process: it dies with it however that ends, and Dagster's processes know it
+only by the files that it publishes.
 """
 
 import os
@@ -8,17 +11,24 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home, sole_instance
 from wonttrade_dagster.cli.output import err
+from wonttrade_dagster.core.model import RuntimeMode
 from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
-from wonttrade_dagster.defs.compose import journal
+from wonttrade_dagster.defs.compose import journal, market_stream, telemetry
 from wonttrade_dagster.defs.live_cycle import settings_change
 from wonttrade_dagster.settings import Settings, load_settings
 
 STOP_SECONDS = 20.0
+STREAM_STOP_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 60.0
 
 
 def run_up(config: Path, port: int) -> int:
@@ -35,7 +45,40 @@ def run_up(config: Path, port: int) -> int:
         if change := settings_change(journal(settings), settings.sha256):
             err.print(f"wonttrade: {change}")
         err.print(f"wonttrade: {settings.runtime.mode.value} on {settings.hyperliquid.network}, UI at {url}")
-        return _supervise(process)
+        with streaming(settings):
+            return _supervise(process)
+
+
+@contextmanager
+def streaming(settings: Settings) -> Iterator[None]:
+    """The stream beside whatever runs in the block; not in mode BACKTEST, and not when it is switched off."""
+    if not settings.hyperliquid.stream or settings.runtime.mode is RuntimeMode.BACKTEST:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=keep_streaming, args=(settings, stop), name="stream", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STREAM_STOP_SECONDS)
+
+
+def keep_streaming(settings: Settings, stop: threading.Event) -> None:
+    """Run the stream until ``stop``; one that failed is made anew, after a minute at most."""
+    clock, log = SystemClock(), telemetry(settings)
+    pause_seconds = FIRST_PAUSE_SECONDS
+    while not stop.is_set():
+        began_ms = clock.now_ms()
+        try:
+            market_stream(settings, clock).run(stop)
+        except Exception as error:  # noqa: BLE001 (a thread that ends silently leaves every cycle to REST)
+            log.event("health", "stream_failed", exc_info=error)
+        if clock.now_ms() - began_ms > MAX_PAUSE_SECONDS * 1000:
+            pause_seconds = FIRST_PAUSE_SECONDS
+        stop.wait(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, MAX_PAUSE_SECONDS)
 
 
 def start_dagster(settings: Settings, port: int, *, autostart: bool) -> "subprocess.Popen[bytes]":

@@ -3,7 +3,9 @@
 Belongs here: constructor calls. Does not belong here: Dagster, decisions, loops.
 """
 
+import random
 from decimal import Decimal
+from pathlib import Path
 
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
 from wonttrade_dagster.adapters.history import MarketHistory
@@ -11,6 +13,9 @@ from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, Hyperl
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
 from wonttrade_dagster.adapters.hyperliquid.meter import BudgetMeter
+from wonttrade_dagster.adapters.hyperliquid.stream import MarketStream, StreamPlan
+from wonttrade_dagster.adapters.hyperliquid.stream_files import StreamIdentity
+from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamWindows
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lazy_assets import LazyAssets
 from wonttrade_dagster.adapters.lease import AccountLease
@@ -88,6 +93,32 @@ def market_history(settings: Settings) -> MarketHistory:
     return MarketHistory(settings.data_dir / "market.duckdb")
 
 
+def stream_plan(settings: Settings) -> StreamPlan:
+    """What the stream hears."""
+    symbols = settings.symbols
+    identity = StreamIdentity(
+        base_url=settings.venue_url,
+        symbols=symbols.tracked,
+        intervals=(symbols.intraday_interval, symbols.long_interval),
+        history_bars=symbols.history_bars,
+    )
+    return StreamPlan(identity, settings.credentials.account_address, settings.hyperliquid.timeout_seconds)
+
+
+def market_stream(settings: Settings, clock: Clock) -> MarketStream:
+    """The stream that ``wonttrade up`` runs. Raises ``OSError`` for a record that cannot be read."""
+    return MarketStream(stream_plan(settings), _stream_dir(settings), clock, random.random)
+
+
+def stream_windows(settings: Settings, clock: Clock) -> StreamWindows:
+    """What that stream has published."""
+    return StreamWindows(_stream_dir(settings), stream_plan(settings).identity, clock)
+
+
+def _stream_dir(settings: Settings) -> Path:
+    return settings.data_dir / "stream" / settings.hyperliquid.network
+
+
 def market_data(settings: Settings, clock: Clock) -> HyperliquidMarketData:
     """The venue's public side."""
     symbols = settings.symbols
@@ -100,6 +131,7 @@ def market_data(settings: Settings, clock: Clock) -> HyperliquidMarketData:
         timeout_seconds=settings.hyperliquid.timeout_seconds,
         read_attempts=settings.hyperliquid.read_attempts,
         clock=clock,
+        stream=stream_windows(settings, clock) if settings.hyperliquid.stream else None,
     )
 
 

@@ -80,6 +80,7 @@ class HyperliquidTable(Table):
     base_url: LoopbackUrl | None = None
     timeout_seconds: Seconds = 10.0
     read_attempts: Annotated[int, count(1, 10, "how often a read is tried")] = 4
+    stream: Switch = True
 
 
 class SymbolsTable(Table):

@@ -94,7 +94,8 @@ class StreamNow:
 class Minute:
     """The market of one symbol at a full minute; prices and rates as the venue wrote them.
 
-    ``age_ms`` is how old the context was. ``bid``, ``ask`` and ``mid`` are None where nothing was pushed.
+    ``age_ms`` is how old the context was, negative where it came only after the minute. ``bid``, ``ask`` and
+    ``mid`` are None where nothing was pushed.
     """
 
     time_ms: int

@@ -4,6 +4,7 @@ Belongs here: what differs from the SDK's class. Does not belong here: when a co
 """
 
 import json
+import logging
 from contextlib import suppress
 from threading import Event
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ def make_manager(base_url: str) -> LineManager:
     class Manager(WebsocketManager):  # type: ignore[misc] # (the SDK is untyped)
         def __init__(self) -> None:
             super().__init__(base_url)
+            # The SDK's own logging sets up the root logger, which would print every end of a connection.
+            logging.getLogger("websocket").propagate = False
             self.daemon = self.ping_sender.daemon = True
             self.refused: list[str] = []
 

@@ -11,6 +11,7 @@ from wonttrade_dagster.adapters.hyperliquid.stream_board import Heard, StreamBoa
 from wonttrade_dagster.adapters.hyperliquid.stream_files import MINUTE_MS, Minute, StreamFiles
 
 DAY_MINUTES = 24 * 60
+WAIT_MS = 55_000
 MIN_MEAN_MINUTES = 10
 """Fewer minutes than this are no average."""
 
@@ -31,19 +32,19 @@ class MinuteRecorder:
         self._interest: Mapping[str, deque[tuple[int, float]]] = {
             symbol: deque(maxlen=DAY_MINUTES) for symbol in symbols
         }
-        self._last_ms = 0
         self.missed = 0
+        self._done_ms = now_ms // MINUTE_MS * MINUTE_MS
         for row in files.minutes(now_ms - DAY_MINUTES * MINUTE_MS, now_ms):
             self._keep(row)
-        self._missed_until_ms = now_ms // MINUTE_MS * MINUTE_MS
 
     def record(self, now_ms: int) -> bool:
         """Write the minute that has begun, once; whether it did.
 
-        A figure that is older than a minute is not written: the minute counts as missed.
+        Figures that are older than a minute are not written. Where there are none, the minute waits for them;
+        past ``WAIT_MS`` it counts as missed.
         """
         minute_ms = now_ms // MINUTE_MS * MINUTE_MS
-        if minute_ms <= self._last_ms or minute_ms <= self._missed_until_ms:
+        if minute_ms <= self._done_ms:
             return False
         contexts = self._board.contexts()
         rows = [
@@ -51,9 +52,11 @@ class MinuteRecorder:
             for symbol in self._interest
             if symbol in contexts and contexts[symbol].received_ms > minute_ms - MINUTE_MS
         ]
-        expected_ms = max(self._last_ms, self._missed_until_ms) + MINUTE_MS
-        self.missed += (minute_ms - expected_ms) // MINUTE_MS + (len(rows) < len(self._interest))
-        self._missed_until_ms = minute_ms
+        is_whole = len(rows) == len(self._interest)
+        if not is_whole and now_ms - minute_ms < WAIT_MS:
+            return False
+        self.missed += (minute_ms - self._done_ms) // MINUTE_MS - is_whole
+        self._done_ms = minute_ms
         self._files.append_minutes(rows)
         for row in rows:
             self._keep(row)
@@ -72,7 +75,6 @@ class MinuteRecorder:
     def _keep(self, row: Minute) -> None:
         if row.symbol in self._interest:
             self._interest[row.symbol].append((row.time_ms, float(row.open_interest)))
-            self._last_ms = max(self._last_ms, row.time_ms)
 
     def _row(self, minute_ms: int, symbol: str, heard: Heard) -> Minute:
         bid, ask = self._board.prices(symbol)
@@ -87,5 +89,5 @@ class MinuteRecorder:
             oracle=heard.raw["oraclePx"],
             funding=heard.raw["funding"],
             open_interest=heard.raw["openInterest"],
-            age_ms=max(minute_ms - heard.received_ms, 0),
+            age_ms=minute_ms - heard.received_ms,
         )
