@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,14 +7,14 @@ import pytest
 from market_samples import HOUR_MS, hourly_rates, random_candles, utc_ms
 
 from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory
+from wonttrade_dagster.adapters.history_columns import StatedTimes
 from wonttrade_dagster.adapters.history_files import (
     CandleFile,
-    FileImport,
-    FundingFile,
+    PointFile,
     import_files,
     read_history_file,
 )
-from wonttrade_dagster.core.errors import HistoryError
+from wonttrade_dagster.core.errors import HistoryError, UsageError
 
 DAY = utc_ms(2025, 6, 1)
 STEP_MS = 300_000
@@ -277,7 +278,7 @@ def test_funding_some_milliseconds_past_the_hour_is_understood(tmp_path: Path) -
         pl.col("rate_hourly").alias("funding_rate"),
     )
     content = read_history_file(write(tmp_path / "BTC-funding.parquet", late))
-    assert isinstance(content, FundingFile)
+    assert isinstance(content, PointFile)
     assert content.series[0].frame.equals(rates)
 
 
@@ -299,9 +300,9 @@ def test_importing_twice_adds_nothing_and_reports_what_differs(tmp_path: Path) -
     history = MarketHistory(tmp_path / "market.duckdb")
     candles = random_candles(DAY, 20)
     path = write(tmp_path / "BTC-5m.parquet", candles)
-    seen: list[FileImport] = []
+    seen: list[Path] = []
     (first,) = import_files(history, [path], on_file=seen.append)
-    assert (first.counts, seen) == (ImportCounts(20, 0, 0), [first])
+    assert (first.counts, seen) == (ImportCounts(20, 0, 0), [path])
     assert (first.series[0].first_ms, first.series[0].last_ms) == (DAY, DAY + 19 * STEP_MS)
     assert import_files(history, [path])[0].counts == ImportCounts(0, 20, 0)
     write(path, candles.with_columns(pl.col("volume") + 1))
@@ -311,10 +312,90 @@ def test_importing_twice_adds_nothing_and_reports_what_differs(tmp_path: Path) -
     assert history.candles("BTC", "5m")["volume"].to_list() == (candles["volume"] + 1).to_list()
 
 
+def test_a_broken_file_among_good_ones_keeps_all_of_them_out(tmp_path: Path) -> None:
+    history = MarketHistory(tmp_path / "market.duckdb")
+    good = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 5))
+    broken = write(tmp_path / "ETH-5m.parquet", random_candles(DAY, 5).with_columns(low=pl.lit(1e9)))
+    with pytest.raises(HistoryError, match="ETH-5m"):
+        import_files(history, [good, broken])
+    assert not history.path.exists()
+
+
+def test_a_history_that_does_not_take_one_file_takes_none(tmp_path: Path) -> None:
+    """Two files of one series whose rows clash are both fine alone: the second is counted, not half taken."""
+    history = MarketHistory(tmp_path / "market.duckdb")
+    first = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 5))
+    second = write(tmp_path / "BTC-5m-more.csv", random_candles(DAY, 9, seed=4))
+    done = import_files(history, [first, second])
+    assert [file.counts for file in done] == [ImportCounts(5, 0, 0), ImportCounts(4, 0, 5)]
+    assert history.candles("BTC", "5m")[:5].equals(random_candles(DAY, 5))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_stated_zone_is_the_zone_of_times_that_name_none(tmp_path: Path, suffix: str) -> None:
+    candles = random_candles(DAY, 5)
+    local = zoned(candles, "Europe/Berlin").with_columns(pl.col("open_time").dt.replace_time_zone(None))
+    if suffix == ".csv":
+        local = local.with_columns(pl.col("open_time").dt.strftime("%Y-%m-%d %H:%M:%S"))
+    path = write(tmp_path / f"BTC-5m{suffix}", local)
+    content = read_history_file(path, StatedTimes(zone="Europe/Berlin"))
+    assert content.series[0].frame.equals(candles)
+
+
+@pytest.mark.parametrize(
+    ("hour", "told"),
+    [((2025, 3, 30, 2, 30), "2025-03-30 02:30"), ((2025, 10, 26, 2, 30), "2025-10-26 02:30")],
+)
+def test_an_hour_that_the_clock_skips_or_repeats_cannot_be_told(
+    tmp_path: Path, hour: tuple[int, ...], told: str
+) -> None:
+    naive = zoned(random_candles(utc_ms(*hour), 3), None)
+    with pytest.raises(HistoryError, match=f"row 1, column 'open_time': {told}.*Europe/Berlin"):
+        read_history_file(write(tmp_path / "BTC-5m.parquet", naive), StatedTimes(zone="Europe/Berlin"))
+
+
+def test_a_zone_in_the_file_wins_over_a_stated_one(tmp_path: Path) -> None:
+    candles = random_candles(DAY, 5)
+    path = write(tmp_path / "BTC-5m.csv", as_text(candles, "%Y-%m-%dT%H:%M:%SZ"))
+    content = read_history_file(path, StatedTimes(zone="Asia/Tokyo"))
+    assert content.series[0].frame.equals(candles)
+
+
+def test_a_stated_unit_must_be_that_of_the_numbers(tmp_path: Path) -> None:
+    candles = random_candles(DAY, 5)
+    path = write(tmp_path / "BTC-5m.csv", candles)
+    assert read_history_file(path, StatedTimes(unit="ms")).series[0].frame.equals(candles)
+    with pytest.raises(HistoryError, match="holds ms, --time-unit says s"):
+        read_history_file(path, StatedTimes(unit="s"))
+
+
+def test_a_zone_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UsageError, match="'Mars/Base' is no time zone"):
+        StatedTimes(zone="Mars/Base")
+
+
+def test_open_interest_is_read_at_its_own_times(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"time": [DAY + 17, DAY + 60_000], "openInterest": [3.5, 0.0]})
+    content = read_history_file(write(tmp_path / "BTC-oi.csv", frame))
+    assert isinstance(content, PointFile)
+    assert content.kind == "open_interest"
+    assert content.series[0].frame.rows() == [(DAY + 17, 3.5), (DAY + 60_000, 0.0)]
+    with pytest.raises(HistoryError, match=r"row 2, .* is negative"):
+        read_history_file(
+            write(tmp_path / "ETH-oi.csv", frame.with_columns(openInterest=pl.Series([1.0, -1.0])))
+        )
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real candles are not on this machine")
 def test_the_real_files_import_whole(tmp_path: Path) -> None:
     history = MarketHistory(tmp_path / "market.duckdb")
+    began = time.process_time()
     done = import_files(history, sorted(SHARED.glob("*.parquet")))
+    assert time.process_time() - began < 10
+    stored = history.path.read_bytes()
+    again = import_files(history, sorted(SHARED.glob("*.parquet")))
+    assert sum((file.counts for file in again), ImportCounts(0, 0, 0)) == ImportCounts(0, 137_197, 0)
+    assert history.path.read_bytes() == stored
     assert sum((file.counts for file in done), ImportCounts(0, 0, 0)) == ImportCounts(137_197, 0, 0)
     coverage = {(symbol, series): rows for symbol, series, rows, *_ in history.coverage().iter_rows()}
     assert coverage["BTC", "5m"] == 31_272

@@ -105,7 +105,7 @@ def test_checks_jobs_and_the_sensor_are_these(repository: dg.RepositoryDefinitio
     }
     assert set(repository.job_names) == {"__ASSET_JOB", "trade_cycle", "backtest_days", "sync_history"}
     assert [sensor.name for sensor in repository.sensor_defs] == ["next_cycle"]
-    assert repository.schedule_defs == []
+    assert [schedule.name for schedule in repository.schedule_defs] == ["sync_history_hourly"]
 
 
 def test_a_range_of_a_backtest_or_of_history_is_one_run(repository: dg.RepositoryDefinition) -> None:

@@ -85,22 +85,23 @@ def publish(path: Path, lock_seconds: float) -> Path:
         StorageError: the disk refuses.
     """
     target = read_copy_path(path)
-    if not _is_up_to_date(path, target):
+    if not is_published(path):
         with connect(path, lock_seconds) as connection:
             publish_held(path, connection)
     return target
 
 
-def publish_held(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+def publish_held(path: Path, connection: duckdb.DuckDBPyConnection, *, at_any_size: bool = False) -> None:
     """As :func:`publish`, by whoever holds the file already; raises ``StorageError``.
 
     Held open while it is copied: nobody else can write, and the checkpoint empties the log beside it.
+    ``at_any_size`` renews the copy of a large file, too, however young it is: for files that rarely change.
     """
     connection.execute("CHECKPOINT")
     target = read_copy_path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        if _is_up_to_date(path, target) or not _copied(path, temporary, target):
+        if is_published(path) or not _copied(path, temporary, target, at_any_size=at_any_size):
             return
         shutil.copystat(path, temporary)  # the time of the last change is how a copy is known as up to date
         temporary.replace(target)
@@ -111,20 +112,22 @@ def publish_held(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _is_up_to_date(path: Path, copy: Path) -> bool:
+def is_published(path: Path) -> bool:
+    """Whether the read copy of ``path`` shows its newest state."""
+    copy = read_copy_path(path)
     if path.with_name(f"{path.name}.wal").exists() or not (path.exists() and copy.exists()):
         return False
     ours, theirs = path.stat(), copy.stat()
     return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
-def _copied(path: Path, temporary: Path, standing: Path) -> bool:
+def _copied(path: Path, temporary: Path, standing: Path, *, at_any_size: bool) -> bool:
     """Copy the file; False, and nothing is copied, when that costs time and the standing copy is young."""
     with path.open("rb") as source, temporary.open("xb") as sink:
         if _shares_blocks(source.fileno(), sink.fileno()):
             return True
     size = path.stat().st_size
-    if size > FREE_COPY_BYTES and standing.exists():
+    if not at_any_size and size > FREE_COPY_BYTES and standing.exists():
         age_seconds = time.time() - standing.stat().st_mtime
         if 0 <= age_seconds < 60 * size / FREE_COPY_BYTES:
             return False

@@ -4,18 +4,20 @@ Belongs here: the tables, and how series are added and read.
 Does not belong here: file formats (``history_files``), the venue, what a backtest makes of it (``replay``).
 
 Connections are short-lived and locked (``duckdb_file``): nothing is held between two calls. A file that
-does not exist reads as empty and is created by the first write.
+does not exist reads as empty and is created by the first write. A write ends with a published copy
+(``market.read.duckdb``), which readers may hold open.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
-from wonttrade_dagster.adapters.duckdb_file import connect
+from wonttrade_dagster.adapters.duckdb_file import connect, is_published, publish_held
+from wonttrade_dagster.adapters.history_gaps import Gap, gaps_in
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.errors import HistoryError, StorageError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
@@ -71,6 +73,8 @@ class ImportCounts:
     new: int
     unchanged: int
     changed: int
+    first_changed_ms: int | None = field(default=None, compare=False)
+    """Time of the first of the changed rows."""
 
     @property
     def rows(self) -> int:
@@ -78,23 +82,18 @@ class ImportCounts:
         return self.new + self.unchanged + self.changed
 
     def __add__(self, other: "ImportCounts") -> "ImportCounts":
+        changed_ms = [ms for ms in (self.first_changed_ms, other.first_changed_ms) if ms is not None]
         return ImportCounts(
-            self.new + other.new, self.unchanged + other.unchanged, self.changed + other.changed
+            self.new + other.new,
+            self.unchanged + other.unchanged,
+            self.changed + other.changed,
+            min(changed_ms, default=None),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Neighbouring missing candles: open times of the first and the last one, and how many."""
-
-    first_ms: int
-    last_ms: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeriesRows:
-    """Rows of one table: ``frame`` holds the table's time and value columns, nothing else."""
+    """Rows of one table: ``frame`` holds its time and value columns, and ``source`` where rows differ."""
 
     symbol: str
     series: str
@@ -131,6 +130,11 @@ class MarketHistory:
         self.path = path
         self.lock_seconds = lock_seconds
 
+    @classmethod
+    def of(cls, data_dir: Path) -> "MarketHistory":
+        """The history of a data directory."""
+        return cls(data_dir / "market.duckdb")
+
     def add_candles(
         self, symbol: str, interval: str, frame: pl.DataFrame, source: str, *, replace: bool = False
     ) -> ImportCounts:
@@ -164,12 +168,23 @@ class MarketHistory:
     def add_all(
         self, rows: Sequence[SeriesRows], source: str, *, replace: bool = False
     ) -> tuple[ImportCounts, ...]:
-        """Add several series in one transaction: all of them or none."""
+        """Add several series in one transaction: all of them or none.
+
+        ``source`` is stored beside every row whose frame does not name its own.
+        """
         prepared = [(series, _prepared(series)) for series in rows]
         with self._writing() as connection:
             return tuple(
                 _upsert(connection, series, frame, source, replace=replace) for series, frame in prepared
             )
+
+    def rows(
+        self, symbol: str, series: str, from_ms: int | None = None, to_ms: int | None = None
+    ) -> pl.DataFrame:
+        """Stored rows of any series in ``[from_ms, to_ms)``, ascending: time, values and ``source``."""
+        table = _table(series)
+        key = (symbol, series) if table is _CANDLES else (symbol,)
+        return self._read(table, key, from_ms, to_ms, with_source=True)
 
     def candles(
         self, symbol: str, interval: str, from_ms: int | None = None, to_ms: int | None = None
@@ -215,12 +230,18 @@ class MarketHistory:
         return gaps_in(self.candles(symbol, interval, from_ms, to_ms), interval, from_ms, to_ms)
 
     def _read(
-        self, table: _Table, key: tuple[str, ...], from_ms: int | None, to_ms: int | None
+        self,
+        table: _Table,
+        key: tuple[str, ...],
+        from_ms: int | None,
+        to_ms: int | None,
+        *,
+        with_source: bool = False,
     ) -> pl.DataFrame:
-        schema = _schema(table)
+        schema = pl.Schema({**_schema(table), "source": pl.String()}) if with_source else _schema(table)
         if not self.path.exists():
             return pl.DataFrame(schema=schema)
-        columns, names = ", ".join(table.columns), ("symbol", "interval")[: len(key)]
+        columns, names = ", ".join(schema), ("symbol", "interval")[: len(key)]
         where = [f"{name} = ?" for name in names]
         where += [f"{table.time} >= ?"] * (from_ms is not None) + [f"{table.time} < ?"] * (to_ms is not None)
         # table, columns and comparisons are constants of this module; values travel as parameters
@@ -254,22 +275,18 @@ class MarketHistory:
                     f"{self.path} did not take the rows ({_first_line(error)}): it is as it was before; "
                     "free the disk or restore the file and try again"
                 ) from error
+            self._publish(connection)
 
-
-def gaps_in(frame: pl.DataFrame, interval: str, from_ms: int, to_ms: int) -> tuple[Gap, ...]:
-    """Runs of open times of the grid in ``[from_ms, to_ms)`` that ``frame`` does not have."""
-    step_ms = interval_ms(interval)
-    first_ms = -(-from_ms // step_ms) * step_ms
-    expected = pl.DataFrame(
-        {"open_time_ms": pl.int_range(first_ms, max(first_ms, to_ms), step_ms, eager=True)}
-    )
-    missing = expected.join(frame.select("open_time_ms"), on="open_time_ms", how="anti")[
-        "open_time_ms"
-    ].sort()
-    run = (missing.diff().fill_null(step_ms) != step_ms).cum_sum()
-    runs = pl.DataFrame({"time": missing, "run": run}).group_by("run", maintain_order=True)
-    spans = runs.agg(pl.col("time").first().alias("first"), pl.col("time").last().alias("last"), pl.len())
-    return tuple(Gap(first, last, count) for _, first, last, count in spans.iter_rows())
+    def _publish(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Whatever its size: history is written rarely, and whoever imports wants to read what is new."""
+        if is_published(self.path):
+            return
+        try:
+            publish_held(self.path, connection, at_any_size=True)
+        except duckdb.Error as error:
+            raise StorageError(
+                f"{self.path} took the rows, but its read copy is old ({_first_line(error)}): free the disk"
+            ) from error
 
 
 def _schema(table: _Table) -> pl.Schema:
@@ -294,9 +311,13 @@ def _prepared(rows: SeriesRows) -> pl.DataFrame:
     if absent:
         raise HistoryError(f"{name}: column {absent[0]!r} is missing: pass {', '.join(table.columns)}")
     frame = rows.frame.select(table.columns).cast(_schema(table))
+    if "source" in rows.frame.columns:
+        frame = frame.with_columns(rows.frame["source"])
     if table is _FUNDING:
         frame = frame.with_columns(pl.col("time_ms") // HOUR_MS * HOUR_MS)
-    broken = frame.filter(pl.any_horizontal(pl.all().is_null(), ~pl.col(table.values).is_finite()))
+    broken = frame.filter(
+        pl.any_horizontal(pl.all().is_null()) | pl.any_horizontal(~pl.col(table.values).is_finite())
+    )
     if not broken.is_empty():
         raise HistoryError(f"{name}: a value at {broken[table.time][0]} is missing or not finite: repair it")
     duplicated = frame.filter(pl.col(table.time).is_duplicated())
@@ -320,9 +341,11 @@ def _upsert(
     compared = _compared(connection, table, keys, frame)
     is_new, is_changed = compared["is_new"], compared["is_changed"]
     new, changed = int(is_new.sum()), int(is_changed.sum())
-    rows_in = offered.with_columns(pl.lit(source).alias("source"))
-    _insert(connection, table, rows_in.filter(is_new | is_changed if replace else is_new))
-    return ImportCounts(new, frame.height - new - changed, changed)
+    if "source" not in offered.columns:
+        offered = offered.with_columns(pl.lit(source).alias("source"))
+    _insert(connection, table, offered.filter(is_new | is_changed if replace else is_new))
+    first_changed_ms = int(frame[table.time].filter(is_changed)[0]) if changed else None
+    return ImportCounts(new, frame.height - new - changed, changed, first_changed_ms)
 
 
 def _compared(

@@ -111,6 +111,11 @@ def check_rates(path: Path, frame: pl.DataFrame) -> None:
         )
 
 
+def check_open_interest(path: Path, frame: pl.DataFrame) -> None:
+    """Open interest is not negative."""
+    _refuse_where(path, frame, pl.col("open_interest_base") < 0, "open_interest_base", "is negative")
+
+
 def _refuse_where(path: Path, frame: pl.DataFrame, broken: pl.Expr, column: str, what: str) -> None:
     rows = frame.filter(broken)
     if not rows.is_empty():

@@ -9,11 +9,14 @@ unit is refused with the row it stands in. Rows are counted from 1, without a he
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+from zoneinfo import available_timezones
 
 import polars as pl
 
-from wonttrade_dagster.core.errors import HistoryError
+from wonttrade_dagster.core.errors import HistoryError, UsageError
 
 ROW = "row"
 """Column that keeps each value's place in the file, counted from 1."""
@@ -43,6 +46,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "close": ("c", "close", "closeprice", "closepx", "closeusd"),
     "volume": ("v", "volume", "vol", "basevolume", "volumebase"),
     "rate": ("fundingrate", "rate", "ratehourly", "fundingratehourly", "hourlyrate", "funding"),
+    "open_interest": ("openinterest", "openinterestbase", "oi"),
     "symbol": ("s", "symbol", "coin", "ticker", "asset", "market", "pair", "instrument"),
     "interval": ("i", "interval", "timeframe", "resolution"),
 }
@@ -61,6 +65,32 @@ _FIRST_S, _LAST_S = 1_000_000_000, 4_102_444_800
 
 _ZONE = re.compile(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
 _FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d%z")
+
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+
+
+@dataclass(frozen=True, slots=True)
+class StatedTimes:
+    """What somebody who knows says of a file's times; None is read off the file, or refused.
+
+    Attributes:
+        unit: of times that are numbers since 1970-01-01 UTC; values that do not fit into it are refused.
+        zone: of times that name none, as the IANA database calls it, like ``Europe/Berlin``.
+
+    Raises:
+        UsageError: there is no such time zone.
+    """
+
+    unit: TimeUnit | None = None
+    zone: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.zone is not None and self.zone not in available_timezones():
+            raise UsageError(f"{self.zone!r} is no time zone: give one like UTC or Europe/Berlin")
+
+
+NOTHING_STATED = StatedTimes()
 
 
 def refusal(path: Path, what: str, remedy: str) -> HistoryError:
@@ -148,11 +178,11 @@ def numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
     return values
 
 
-def times_ms(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
+def times_ms(path: Path, frame: pl.DataFrame, column: str, stated: StatedTimes = NOTHING_STATED) -> pl.Series:
     """A time column as milliseconds of the UTC epoch.
 
     Zoned datetimes, text with a zone, or numbers whose unit their size makes clear. A time without a
-    zone is taken only when the column's name says UTC.
+    zone is taken only when the column's name says UTC, or the zone is stated.
     """
     raw = frame[column]
     if raw.null_count():
@@ -163,13 +193,13 @@ def times_ms(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
     if isinstance(raw.dtype, pl.Date):
         raw = raw.cast(pl.Datetime("ms"))
     if isinstance(raw.dtype, pl.Datetime):
-        return _from_datetimes(path, raw, column)
+        return _from_datetimes(path, frame, raw, column, stated.zone)
     if raw.dtype == pl.String:
         stripped = raw.str.strip_chars()
         numeric = stripped.str.contains(r"^-?\d+(\.\d+)?([eE]\+?\d+)?$")
         if not numeric.all():
-            return _from_text(path, frame, stripped, column)
-    return _from_numbers(path, frame, column)
+            return _from_text(path, frame, stripped, column, stated.zone)
+    return _from_numbers(path, frame, column, stated.unit)
 
 
 def _says_utc(column: str) -> bool:
@@ -180,21 +210,49 @@ def _naive(path: Path, column: str, where: str) -> HistoryError:
     return refusal(
         path,
         f"{where}column {column!r} has no time zone",
-        f"write times in UTC with a zone (2025-03-14T10:00:00Z), or name the column '{column}_utc'",
+        f"write times in UTC with a zone (2025-03-14T10:00:00Z), name the column '{column}_utc', "
+        "or state it by --timezone",
     )
 
 
-def _from_datetimes(path: Path, raw: pl.Series, column: str) -> pl.Series:
-    zone = raw.dtype.time_zone if isinstance(raw.dtype, pl.Datetime) else None
-    if zone is None and not _says_utc(column):
+def _from_datetimes(
+    path: Path, frame: pl.DataFrame, raw: pl.Series, column: str, zone: str | None
+) -> pl.Series:
+    own = raw.dtype.time_zone if isinstance(raw.dtype, pl.Datetime) else None
+    if own is not None:
+        return raw.dt.epoch("ms")
+    if _says_utc(column):
+        return raw.dt.epoch("ms")
+    if zone is None:
         raise _naive(path, column, "")
-    return raw.dt.epoch("ms")
+    return _in_zone(path, frame, raw, column, zone)
 
 
-def _from_text(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) -> pl.Series:
+def _in_zone(path: Path, frame: pl.DataFrame, naive: pl.Series, column: str, zone: str) -> pl.Series:
+    """Local times as UTC; an hour that a clock change skips or repeats cannot be told."""
+    zoned = naive.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    if zoned.null_count():
+        at = zoned.is_null().arg_max() or 0
+        raise refusal(
+            path,
+            f"row {frame[ROW][at]}, column {column!r}: {naive[at]} is skipped or repeated by a change of the "
+            f"clock in {zone}",
+            "write times in UTC",
+        )
+    return zoned.dt.epoch("ms")
+
+
+def _from_text(path: Path, frame: pl.DataFrame, text: pl.Series, column: str, zone: str | None) -> pl.Series:
     zoned = text.str.contains(_ZONE.pattern)
+    if zone is not None and not zoned.any() and not _says_utc(column):
+        return _in_zone(path, frame, _parsed(path, frame, text, column), column, zone)
     if not zoned.all() and not _says_utc(column):
         raise _naive(path, column, f"row {frame[ROW][zoned.arg_min() or 0]}: ")
+    return _parsed(path, frame, text, column).dt.epoch("ms")
+
+
+def _parsed(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) -> pl.Series:
+    """Datetimes in UTC where a zone is written, else as they are written."""
     stated = text.str.replace(r"\s*(Z|UTC|GMT)$", "+0000").str.replace(r"\s+([+-]\d{2}:?\d{2})$", "$1")
     offset = stated.str.contains(r"[+-]\d{2}:?\d{2}$") & stated.str.contains(r"\d{2}:\d{2}|\+0000$")
     shaped = stated.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
@@ -209,12 +267,18 @@ def _from_text(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) ->
             f"row {frame[ROW][at]}, column {column!r}: {text[at]!r} is not a time",
             "write 2025-03-14T10:00:00Z",
         )
-    return parsed.dt.epoch("ms")
+    return parsed.dt.replace_time_zone(None)
 
 
-def _from_numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
+def _from_numbers(path: Path, frame: pl.DataFrame, column: str, stated: TimeUnit | None) -> pl.Series:
     values = numbers(path, frame, column)
     unit = _unit(path, frame, values, column)
+    if stated not in (None, unit):
+        raise refusal(
+            path,
+            f"column {column!r} holds {unit}, --time-unit says {stated}",
+            "leave the option out, or correct it",
+        )
     divisor, factor = _UNITS[unit]
     if frame[column].dtype.is_integer():
         return frame[column].cast(pl.Int64) // divisor * factor

@@ -1,16 +1,18 @@
 """History files: Parquet, CSV and Feather into checked series, and series into the history.
 
-Belongs here: what a file holds (candles or funding), of which symbols and interval, and its import.
-Does not belong here: columns and times (``history_columns``), the rules (``history_checks``), the tables
-(``history``).
+Belongs here: what a file holds (candles, funding or open interest), of which symbols and interval, and its
+import. Does not belong here: columns and times (``history_columns``), the rules (``history_checks``), the
+tables (``history``), writing files (``history_export``).
 
-A file is imported whole or not at all, in one transaction.
+All files of an import go in together, in one transaction, or none does.
 """
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -18,13 +20,16 @@ from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory, Seri
 from wonttrade_dagster.adapters.history_checks import (
     HOUR_MS,
     check_grid,
+    check_open_interest,
     check_prices,
     check_rates,
     check_unique,
     infer_interval,
 )
 from wonttrade_dagster.adapters.history_columns import (
+    NOTHING_STATED,
     ROW,
+    StatedTimes,
     map_columns,
     numbers,
     read_raw,
@@ -33,7 +38,11 @@ from wonttrade_dagster.adapters.history_columns import (
 )
 from wonttrade_dagster.core.model import CandleSeries
 
+EXPORTED_SOURCE = "wonttrade_source"
+"""Column of an exported file that says where each row came from: an import keeps it."""
+
 _PRICES = ("open", "high", "low", "close", "volume")
+_POINTS = ("rate", "open_interest")
 _SYMBOL = re.compile(r"^k?[A-Z0-9]{1,15}$")
 _QUOTE = re.compile(r"([/_-](USDC?|USDT|PERP)(:\w+)?)+$")
 _INTERVAL = re.compile(r"^\d{1,2}[mhdwM]$")
@@ -46,27 +55,47 @@ class CandleFile:
 
     path: Path
     series: tuple[CandleSeries, ...]
+    sources: tuple[pl.Series, ...] = ()
+    """Per series where each row came from, of an exported file; else empty."""
+
+    @property
+    def rows(self) -> tuple[SeriesRows, ...]:
+        """What goes into the tables."""
+        return tuple(
+            SeriesRows(s.symbol, s.interval, _with_source(self.path, s.frame, source))
+            for s, source in zip_longest(self.series, self.sources)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FundingSeries:
-    """Hourly funding of one symbol; ``frame`` is ``history.FUNDING_SCHEMA``, times on the hour."""
+class PointSeries:
+    """A value a time of one symbol: hourly funding on the hour, or open interest, in the table's schema."""
 
     symbol: str
     frame: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FundingFile:
-    """The funding rates of one file, a series per symbol, checked."""
+class PointFile:
+    """The funding rates or the open interest of one file, a series per symbol, checked."""
 
     path: Path
-    series: tuple[FundingSeries, ...]
+    kind: Literal["funding", "open_interest"]
+    series: tuple[PointSeries, ...]
+    sources: tuple[pl.Series, ...] = ()
+
+    @property
+    def rows(self) -> tuple[SeriesRows, ...]:
+        """What goes into the tables."""
+        return tuple(
+            SeriesRows(s.symbol, self.kind, _with_source(self.path, s.frame, source))
+            for s, source in zip_longest(self.series, self.sources)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesImport:
-    """What importing one series did. ``series`` is an interval or ``funding``."""
+    """What importing one series did. ``series`` is an interval, ``funding`` or ``open_interest``."""
 
     symbol: str
     series: str
@@ -88,7 +117,7 @@ class FileImport:
         return sum((series.counts for series in self.series), ImportCounts(0, 0, 0))
 
 
-def read_history_file(path: Path) -> CandleFile | FundingFile:
+def read_history_file(path: Path, stated: StatedTimes = NOTHING_STATED) -> CandleFile | PointFile:
     """Read and check one file.
 
     Columns are found by their names (``open_time``, ``timestamp``, ``o``, ``funding_rate``, …), the symbol
@@ -106,10 +135,12 @@ def read_history_file(path: Path) -> CandleFile | FundingFile:
             f"no column of {raw.columns[1:]} is the time",
             "name it open_time (candles) or time (funding)",
         )
-    if set(_PRICES) <= set(columns):
-        return _candle_file(path, raw, columns)
-    if "rate" in columns and not set(_PRICES) & set(columns):
-        return _funding_file(path, raw, columns)
+    priced = set(_PRICES) & set(columns)
+    if len(priced) == len(_PRICES):
+        return _candle_file(path, raw, columns, stated)
+    points = [name for name in _POINTS if name in columns]
+    if len(points) == 1 and not priced:
+        return _point_file(path, raw, columns, points[0], stated)
     missing = [name for name in _PRICES if name not in columns]
     raise refusal(
         path,
@@ -123,37 +154,38 @@ def import_files(
     paths: Iterable[Path],
     *,
     replace: bool = False,
-    on_file: Callable[[FileImport], None] | None = None,
+    stated: StatedTimes = NOTHING_STATED,
+    on_file: Callable[[Path], None] | None = None,
 ) -> tuple[FileImport, ...]:
-    """Import files one after another, each in a transaction of its own.
-
-    Every file is read and checked before the first one is written.
+    """Import files together: every one is read and checked, then all go in in one transaction.
 
     Args:
         history: where to.
         paths: the files.
         replace: overwrite what is stored with other values; by default that is counted and left.
-        on_file: called after each file, for a progress bar.
+        stated: what is known of times that do not say it themselves.
+        on_file: called when a file has been read and checked, for a progress bar.
 
     Raises:
         HistoryError: a file is wrong; nothing was imported.
-        StorageError: the history did not take a file; those before it are in.
+        StorageError: the history did not take the rows; nothing was imported.
     """
-    done = []
-    for content in [read_history_file(path) for path in paths]:
-        done.append(_import(history, content, replace=replace))
+    contents = list[CandleFile | PointFile]()
+    for path in paths:
+        contents.append(read_history_file(path, stated))
         if on_file is not None:
-            on_file(done[-1])
-    return tuple(done)
+            on_file(path)
+    rows = [content.rows for content in contents]
+    counts = iter(history.add_all([one for many in rows for one in many], "file", replace=replace))
+    return tuple(
+        FileImport(content.path, tuple(_report(one, next(counts)) for one in many))
+        for content, many in zip(contents, rows, strict=True)
+    )
 
 
-def _import(history: MarketHistory, content: CandleFile | FundingFile, *, replace: bool) -> FileImport:
-    if isinstance(content, CandleFile):
-        rows = [SeriesRows(s.symbol, s.interval, s.frame) for s in content.series]
-    else:
-        rows = [SeriesRows(s.symbol, "funding", s.frame) for s in content.series]
-    counts = history.add_all(rows, f"file:{content.path.name}", replace=replace)
-    return FileImport(content.path, tuple(_report(r, c) for r, c in zip(rows, counts, strict=True)))
+def _with_source(path: Path, frame: pl.DataFrame, source: pl.Series | None) -> pl.DataFrame:
+    named = pl.lit(f"file:{path.name}") if source is None else source
+    return frame.with_columns(named.alias("source"))
 
 
 def _report(rows: SeriesRows, counts: ImportCounts) -> SeriesImport:
@@ -161,19 +193,26 @@ def _report(rows: SeriesRows, counts: ImportCounts) -> SeriesImport:
     return SeriesImport(rows.symbol, rows.series, times[0], times[-1], counts)
 
 
-def _candle_file(path: Path, raw: pl.DataFrame, columns: dict[str, str]) -> CandleFile:
+def _candle_file(path: Path, raw: pl.DataFrame, columns: dict[str, str], stated: StatedTimes) -> CandleFile:
     other = _OTHER_SERIES & set(_tokens(path))
     if other:
         raise refusal(path, f"its name says {min(other)} prices", "import candles of trades")
-    times = times_ms(path, raw, columns["time"])
+    times = times_ms(path, raw, columns["time"], stated)
     values = [numbers(path, raw, columns[name]).alias(name) for name in _PRICES]
-    texts = {name: raw[columns[name]] for name in ("symbol", "interval") if name in columns}
-    frame = pl.DataFrame([raw[ROW], times.alias("open_time_ms"), *values])
-    frame = frame.with_columns(*(series.cast(pl.String).alias(name) for name, series in texts.items()))
+    frame = pl.DataFrame([raw[ROW], times.alias("open_time_ms"), *values, *_texts(raw, columns)])
     check_prices(path, frame)
-    return CandleFile(
-        path, tuple(_candles(path, s, part) for s, part in _by_symbol(path, frame, "open_time_ms"))
-    )
+    parts = _by_symbol(path, frame, "open_time_ms")
+    return CandleFile(path, tuple(_candles(path, s, part) for s, part in parts), _sources(parts))
+
+
+def _texts(raw: pl.DataFrame, columns: dict[str, str]) -> list[pl.Series]:
+    told = columns | ({"source": EXPORTED_SOURCE} if EXPORTED_SOURCE in raw.columns else {})
+    named = {name: raw[told[name]] for name in ("symbol", "interval", "source") if name in told}
+    return [series.cast(pl.String).alias(name) for name, series in named.items()]
+
+
+def _sources(parts: list[tuple[str, pl.DataFrame]]) -> tuple[pl.Series, ...]:
+    return tuple(part["source"].fill_null("file") for _, part in parts if "source" in part.columns)
 
 
 def _candles(path: Path, symbol: str, frame: pl.DataFrame) -> CandleSeries:
@@ -196,19 +235,29 @@ def _stated_intervals(path: Path, frame: pl.DataFrame) -> dict[str, str]:
     return stated
 
 
-def _funding_file(path: Path, raw: pl.DataFrame, columns: dict[str, str]) -> FundingFile:
-    times = times_ms(path, raw, columns["time"]) // HOUR_MS * HOUR_MS
-    rates = numbers(path, raw, columns["rate"])
-    frame = pl.DataFrame([raw[ROW], times.alias("time_ms"), rates.alias("rate_hourly")])
-    if "symbol" in columns:
-        frame = frame.with_columns(raw[columns["symbol"]].cast(pl.String).alias("symbol"))
-    return FundingFile(path, tuple(_funding(path, s, part) for s, part in _by_symbol(path, frame, "time_ms")))
+def _point_file(
+    path: Path, raw: pl.DataFrame, columns: dict[str, str], name: str, stated: StatedTimes
+) -> PointFile:
+    times = times_ms(path, raw, columns["time"], stated)
+    values = numbers(path, raw, columns[name])
+    if name == "rate":
+        times, column = times // HOUR_MS * HOUR_MS, "rate_hourly"
+    else:
+        column = "open_interest_base"
+    texts = [text for text in _texts(raw, columns) if text.name != "interval"]
+    frame = pl.DataFrame([raw[ROW], times.alias("time_ms"), values.alias(column), *texts])
+    parts = _by_symbol(path, frame, "time_ms")
+    series = tuple(_points(path, symbol, part, column) for symbol, part in parts)
+    return PointFile(path, "funding" if name == "rate" else "open_interest", series, _sources(parts))
 
 
-def _funding(path: Path, symbol: str, frame: pl.DataFrame) -> FundingSeries:
+def _points(path: Path, symbol: str, frame: pl.DataFrame, column: str) -> PointSeries:
     check_unique(path, frame, "time_ms")
-    check_rates(path, frame)
-    return FundingSeries(symbol, frame.select("time_ms", "rate_hourly"))
+    if column == "rate_hourly":
+        check_rates(path, frame)
+    else:
+        check_open_interest(path, frame)
+    return PointSeries(symbol, frame.select("time_ms", column))
 
 
 def _by_symbol(path: Path, frame: pl.DataFrame, time: str) -> list[tuple[str, pl.DataFrame]]:

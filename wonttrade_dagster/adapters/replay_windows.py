@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from wonttrade_dagster.adapters.history import MarketHistory, gaps_in
+from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.adapters.history_gaps import gaps_in
 from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA

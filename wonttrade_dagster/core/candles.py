@@ -33,6 +33,16 @@ INTERVALS_MS: Mapping[str, int] = MappingProxyType(
 )
 
 
+SERVED_CANDLES = 5_000
+"""Only so many of the most recent candles of an interval can be had (Hyperliquid docs, "Info endpoint")."""
+
+
+def oldest_served_ms(interval: str, now_ms: int) -> int:
+    """Open time of the oldest candle that the venue still serves; the forming one is one of them."""
+    step_ms = interval_ms(interval)
+    return now_ms // step_ms * step_ms - (SERVED_CANDLES - 1) * step_ms
+
+
 def interval_ms(interval: str) -> int:
     """Length of one bar in milliseconds.
 

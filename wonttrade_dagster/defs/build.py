@@ -17,7 +17,7 @@ from wonttrade_dagster.core.model import RuntimeMode
 from wonttrade_dagster.defs.automation import cycle_sensor
 from wonttrade_dagster.defs.backtest import backtest_assets, backtest_job
 from wonttrade_dagster.defs.checks import history_checks, live_checks
-from wonttrade_dagster.defs.history import history_assets, history_job
+from wonttrade_dagster.defs.history import history_assets, history_job, history_schedule
 from wonttrade_dagster.defs.live import live_assets, live_job
 from wonttrade_dagster.defs.partitions import cycle_partitions, day_partitions
 from wonttrade_dagster.defs.resources import (
@@ -64,18 +64,19 @@ def _build(config_path: Path, *, autostart: bool) -> dg.Definitions:
     }
     return dg.Definitions.merge(
         dg.Definitions(resources=resources, executor=dg.in_process_executor),
-        _past(),
+        _past(autostart=autostart or settings.runtime.autostart),
         _live(settings, autostart=autostart),
     )
 
 
-def _past() -> dg.Definitions:
+def _past(*, autostart: bool) -> dg.Definitions:
     """Families that exist in every mode: the history, and the backtests over it."""
     days = day_partitions()
     return dg.Definitions(
         assets=[*history_assets(days), *backtest_assets(days)],
         asset_checks=history_checks(),
         jobs=[history_job(), backtest_job()],
+        schedules=[history_schedule(autostart)],
     )
 
 

@@ -1,18 +1,24 @@
 """The history family: candles, funding and open interest per UTC day, kept in ``market.duckdb``.
 
-Belongs here: the assets and their job. Does not belong here: the venue's paging (``adapters.hyperliquid``),
-the tables (``adapters.history``), files (``wonttrade history import``, which reports to these assets).
+Belongs here: the assets, their job and its schedule. Does not belong here: what is fetched
+(``adapters.history_sync``), the venue's paging (``adapters.hyperliquid``), the tables (``adapters.history``),
+files (``wonttrade history import``, which reports to these assets).
 """
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory
+from wonttrade_dagster.adapters.history import DAY_MS, MarketHistory
+from wonttrade_dagster.adapters.history_survey import survey, wanted_series
+from wonttrade_dagster.adapters.history_sync import HistorySync, SeriesSync
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
 from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.utc import utc_minute
 from wonttrade_dagster.defs.metadata import table
+from wonttrade_dagster.defs.partitions import DAY_KEY_FORMAT
 from wonttrade_dagster.defs.stages import OWNERS
 from wonttrade_dagster.settings import Settings
 
@@ -23,10 +29,12 @@ if TYPE_CHECKING:  # not exported by dagster
 
 FAMILY = "history"
 JOB_NAME = "sync_history"
-SOURCE = "venue"
+SCHEDULE_NAME = "sync_history_hourly"
+SCHEDULE_CRON = "3 * * * *"
+"""Some minutes past the hour: its funding is paid, its candles have closed."""
 
-Row = tuple[str, str, ImportCounts]
-"""Symbol, series, and what adding it did."""
+SCHEDULED_DAYS = 7
+"""How far back a scheduled run reaches: each day costs an event. `wonttrade history sync` fills more."""
 
 
 def history_assets(days: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
@@ -54,7 +62,52 @@ def history_job() -> "AssetJob":
     )
 
 
-Fetch = Callable[[Settings, VenueHistory, MarketHistory, int, int], Iterator[Row]]
+def history_schedule(autostart: bool) -> dg.ScheduleDefinition:  # noqa: FBT001 (a setting handed on)
+    """Once an hour: one run over the days from the first that lacks something to the running one."""
+
+    @dg.schedule(
+        name=SCHEDULE_NAME,
+        job_name=JOB_NAME,
+        cron_schedule=SCHEDULE_CRON,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if autostart else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Fetches what the last {SCHEDULED_DAYS} days lack, and open interest now.",
+    )
+    def sync_history_hourly(
+        context: dg.ScheduleEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        history: dg.ResourceParam[MarketHistory],
+    ) -> dg.RunRequest | dg.SkipReason:
+        now_ms = int(context.scheduled_execution_time.timestamp() * 1000)
+        try:
+            first_ms = first_incomplete_ms(settings, history, now_ms)
+        except WontTradeError as error:
+            return dg.SkipReason(str(error))
+        tags = {
+            "dagster/asset_partition_range_start": _day_key(first_ms),
+            "dagster/asset_partition_range_end": _day_key(now_ms),
+        }
+        return dg.RunRequest(run_key=None, tags=tags)
+
+    return sync_history_hourly
+
+
+def first_incomplete_ms(settings: Settings, history: MarketHistory, now_ms: int) -> int:
+    """The first day of the last ones in which something lacks; the running day when nothing does."""
+    symbols = settings.symbols
+    wanted = wanted_series(symbols.tracked, (symbols.intraday_interval, symbols.long_interval))
+    from_ms = (now_ms // DAY_MS - SCHEDULED_DAYS + 1) * DAY_MS
+    found = survey(history, wanted, now_ms, from_ms, now_ms, only=symbols.tracked)
+    holes = (gap.gap.first_ms for gap in found.gaps if gap.at_venue and (gap.symbol, gap.series) in wanted)
+    empty = any(not state.rows for state in found.series if (state.symbol, state.series) in wanted)
+    return from_ms if empty else min([*holes, now_ms])
+
+
+def _day_key(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime(DAY_KEY_FORMAT)
+
+
+Fetch = Callable[[Settings, HistorySync, int, int], Iterator[SeriesSync]]
 
 
 def _history_asset(
@@ -79,36 +132,29 @@ def _history_asset(
         window = context.partition_time_window
         from_ms, to_ms = (int(bound.timestamp()) * 1000 for bound in (window.start, window.end))
         try:
-            rows = list(fetch(settings, venue_history, history, from_ms, to_ms))
+            rows = list(fetch(settings, HistorySync(venue_history, history), from_ms, to_ms))
         except WontTradeError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        cells = [(symbol, series, c.new, c.unchanged, c.changed) for symbol, series, c in rows]
-        columns = ("symbol", "series", "new", "unchanged", "changed")
-        return dg.MaterializeResult(metadata={"rows": table(columns, cells)})
+        columns = ("symbol", "series", "new", "unchanged", "changed", "first changed")
+        return dg.MaterializeResult(metadata={"rows": table(columns, [_cells(row) for row in rows])})
 
     return history_asset
 
 
-def _candles(
-    settings: Settings, venue: VenueHistory, history: MarketHistory, from_ms: int, to_ms: int
-) -> Iterator[Row]:
+def _cells(row: SeriesSync) -> tuple[object, ...]:
+    counts = row.counts
+    first_changed = "" if counts.first_changed_ms is None else utc_minute(counts.first_changed_ms)
+    return row.symbol, row.series, counts.new, counts.unchanged, counts.changed, first_changed
+
+
+def _candles(settings: Settings, sync: HistorySync, from_ms: int, to_ms: int) -> Iterator[SeriesSync]:
     symbols = settings.symbols
-    for symbol in symbols.tracked:
-        for interval in (symbols.intraday_interval, symbols.long_interval):
-            frame = venue.candles(symbol, interval, from_ms, to_ms)
-            yield symbol, interval, history.add_candles(symbol, interval, frame, SOURCE)
+    return sync.candles(symbols.tracked, (symbols.intraday_interval, symbols.long_interval), from_ms, to_ms)
 
 
-def _funding(
-    settings: Settings, venue: VenueHistory, history: MarketHistory, from_ms: int, to_ms: int
-) -> Iterator[Row]:
-    for symbol in settings.symbols.tracked:
-        frame = venue.funding(symbol, from_ms, to_ms)
-        yield symbol, "funding", history.add_funding(symbol, frame, SOURCE)
+def _funding(settings: Settings, sync: HistorySync, from_ms: int, to_ms: int) -> Iterator[SeriesSync]:
+    return sync.funding(settings.symbols.tracked, from_ms, to_ms)
 
 
-def _open_interest(
-    settings: Settings, venue: VenueHistory, history: MarketHistory, from_ms: int, to_ms: int
-) -> Iterator[Row]:
-    for symbol, frame in venue.open_interest(settings.symbols.tracked, from_ms, to_ms).items():
-        yield symbol, "open interest", history.add_open_interest(symbol, frame, SOURCE)
+def _open_interest(settings: Settings, sync: HistorySync, from_ms: int, to_ms: int) -> Iterator[SeriesSync]:
+    return sync.open_interest(settings.symbols.tracked, from_ms, to_ms)

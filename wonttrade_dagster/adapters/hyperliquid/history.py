@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from wonttrade_dagster.adapters.hyperliquid.budget import (
+    IP_WEIGHT_PER_MINUTE,
+    info_weight,
+    items_weight,
+    total,
+)
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import rows
 from wonttrade_dagster.adapters.hyperliquid.info import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts
-from wonttrade_dagster.core.candles import interval_ms
+from wonttrade_dagster.core.candles import interval_ms, oldest_served_ms
 from wonttrade_dagster.core.errors import HistoryError, VenueAnswerError, VenueError
 from wonttrade_dagster.core.funding import HOUR_MS, missing_hours
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
@@ -22,6 +28,14 @@ from wonttrade_dagster.core.utc import utc_text
 PAGE_ROWS = 500
 """A range request answers at most so many rows (Hyperliquid documentation, "Info endpoint")."""
 
+LEFT_FOR_OTHERS = 300
+"""Weight of each minute that history leaves to the live loop, which asks from the same IP."""
+
+SETTLE_MS = 5_000
+"""A candle that closed less than this ago may not be final at the venue: it is fetched the next time."""
+
+_PAUSE_SECONDS = 1.0
+
 FUNDING_SCHEMA = {"time_ms": pl.Int64(), "rate_hourly": pl.Float64()}
 OPEN_INTEREST_SCHEMA = {"time_ms": pl.Int64(), "open_interest_base": pl.Float64()}
 
@@ -29,30 +43,54 @@ OPEN_INTEREST_SCHEMA = {"time_ms": pl.Int64(), "open_interest_base": pl.Float64(
 class VenueHistory:
     """Ranges of the venue's past, in the frames that ``MarketHistory`` takes.
 
+    What a request weighs is counted before it is sent, and waited for: history never draws a 429.
+
     Args:
         connection: the SDK wrapped once.
         market_data: pages and checks candles.
-        clock: nothing after now is asked for.
+        clock: nothing after now is asked for; waits for the venue's minute.
+        weight_per_minute: what may be sent in a rolling minute.
     """
 
-    def __init__(self, connection: SdkConnection, market_data: HyperliquidMarketData, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: SdkConnection,
+        market_data: HyperliquidMarketData,
+        clock: Clock,
+        weight_per_minute: int = IP_WEIGHT_PER_MINUTE - LEFT_FOR_OTHERS,
+    ) -> None:
         self._connection = connection
         self._market_data = market_data
         self._clock = clock
+        self._weight_per_minute = weight_per_minute
+
+    def now_ms(self) -> int:
+        """The time by which candles have closed or not."""
+        return self._clock.now_ms()
 
     def candles(self, symbol: str, interval: str, from_ms: int, to_ms: int) -> pl.DataFrame:
         """Closed candles opened in ``[from_ms, to_ms)``, in ``CANDLE_SCHEMA``; the forming one is left out.
 
+        A range that begins before what the venue still has gives what it has.
+
         Raises:
+            HistoryError: the whole range is older than that.
             VenueError: the venue could not be asked, or its answer has a gap.
         """
         self._refuse_unlisted(symbol)
-        length_ms = interval_ms(interval)
-        end_ms = min(to_ms, self._clock.now_ms()) // length_ms * length_ms
-        first_ms = -(-from_ms // length_ms) * length_ms
+        length_ms, now_ms = interval_ms(interval), self._clock.now_ms()
+        oldest_ms = oldest_served_ms(interval, now_ms)
+        end_ms = min(to_ms, now_ms - SETTLE_MS) // length_ms * length_ms
+        first_ms = -(-max(from_ms, oldest_ms) // length_ms) * length_ms
+        if from_ms < end_ms <= oldest_ms:
+            raise HistoryError(
+                f"Hyperliquid no longer has {interval} candles of {symbol} before {utc_text(oldest_ms)}: "
+                "import older ones from files"
+            )
         bars = (end_ms - first_ms) // length_ms
         if bars <= 0:
             return pl.DataFrame(schema=dict(CANDLE_SCHEMA))
+        self._wait_for("candleSnapshot", bars)
         return self._market_data.candles(symbol, interval, end_ms, bars).frame
 
     def funding(self, symbol: str, from_ms: int, to_ms: int) -> pl.DataFrame:
@@ -104,6 +142,13 @@ class VenueHistory:
             for symbol in symbols
         }
 
+    def _wait_for(self, kind: str, items: int) -> None:
+        """Until a request with so many rows in its answer fits into the minute."""
+        weight = info_weight(kind) + items_weight(kind, items)
+        budgets = (self._connection.budget, self._market_data.budget)
+        while 0 < self._weight_per_minute - weight < total(budgets).weight_last_minute:
+            self._clock.sleep(_PAUSE_SECONDS)
+
     def _refuse_unlisted(self, symbol: str) -> None:
         """Also teaches the SDK its names: before that it knows no coin at all."""
         self._market_data.assets()
@@ -112,6 +157,7 @@ class VenueHistory:
 
     def _funding_page(self, symbol: str, from_ms: int, to_ms: int) -> list[tuple[int, float]]:
         what = f"funding rates of {symbol}"
+        self._wait_for("fundingHistory", PAGE_ROWS)
         answer = self._connection.read(what, lambda info: info.funding_history(symbol, from_ms, to_ms))
         return [(row.integer("time"), float(row.decimal("fundingRate"))) for row in rows(answer, what)]
 
