@@ -92,6 +92,7 @@ class DuckDBLedger(Ledger):
         self._redactor = Redactor(secrets)
         self._impatient_until = 0.0
         self._seen: tuple[object, int, frozenset[str]] | None = None  # file state, cycle, its stages
+        self._last: tuple[int, CycleReport] | None = None  # before which cycle, and the answer then
 
     # --- records ---
 
@@ -100,6 +101,8 @@ class DuckDBLedger(Ledger):
         if self._is_in_duckdb(cycle_ms, stage):
             raise stored_already(cycle_ms, stage)
         require_json(cycle_ms, stage, payload)
+        if stage is Stage.CYCLE_REPORTS:
+            self._last = None
         self.spool.add(cycle_ms, stage, self._redactor.json(payload))
 
     def load(self, cycle_ms: int, stage: Stage) -> bytes | None:
@@ -113,8 +116,15 @@ class DuckDBLedger(Ledger):
     # --- what a new cycle wants to know ---
 
     def last_report(self, before_ms: int) -> CycleReport | None:
-        """The newest report of a cycle before ``before_ms``."""
-        return self._answer(lambda connection: self._last_report(connection, before_ms))
+        """The newest report of a cycle before ``before_ms``.
+
+        A cycle asks twice, and nobody but it reports meanwhile: the second answer is the first one.
+        """
+        if self._last is not None and self._last[0] == before_ms:
+            return self._last[1]
+        report = self._answer(lambda connection: self._last_report(connection, before_ms))
+        self._last = None if report is None else (before_ms, report)
+        return report
 
     def equity(self) -> Sequence[EquityPoint]:
         """Account value once a cycle, oldest first, the opening equity being the first."""
