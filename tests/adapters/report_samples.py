@@ -12,6 +12,7 @@ from wonttrade_dagster.adapters.report.data import (
     DECISION_SCHEMA,
     LATENCY_SCHEMA,
     PROTECTION_SCHEMA,
+    TARGET_SCHEMA,
     ReportData,
 )
 from wonttrade_dagster.core.performance import EQUITY_SCHEMA, FILL_SCHEMA
@@ -43,10 +44,15 @@ def report_data(**changes: Any) -> ReportData:
             "refused" if i % 10 == 3 else "applied",
             "violations" if i % 10 == 3 else "applied",
             "kept",
+            i % 10 == 3,
+            i % 7 == 0,
+            i % 14 == 0 if i % 7 == 0 else None,
+            0.01,
             HOSTILE,
         )
         for i, t in enumerate(times)
     ]
+    targets = [(t, "BTC", (10.0, -5.0, 0.0)[i % 3], 98.0, None, 0.7, HOSTILE) for i, t in enumerate(times)]
     data = ReportData(
         backtest_id="bt-<1>",
         from_ms=FROM,
@@ -66,6 +72,9 @@ def report_data(**changes: Any) -> ReportData:
         caveats=("The model is a stand-in.",),
         protection=_frame(PROTECTION_SCHEMA, [(t, "BTC", 98.0, None) for t in times]),
         funding_usd=1.5,
+        targets=_frame(TARGET_SCHEMA, targets),
+        slippage_bps=5.0,
+        taker_fee_bps=4.5,
     )
     return replace(data, **changes)
 
@@ -78,6 +87,7 @@ def empty_report_data() -> ReportData:
         latency=_frame(LATENCY_SCHEMA, []),
         decisions=_frame(DECISION_SCHEMA, []),
         protection=_frame(PROTECTION_SCHEMA, []),
+        targets=_frame(TARGET_SCHEMA, []),
         prices={"BTC": random_candles(FROM, 0)},
         caveats=(),
     )

@@ -136,7 +136,7 @@ def test_the_rows_stand_in_the_backtests_own_database(folder: Path) -> None:
     assert path == folder / DATABASE_NAME
     with duckdb.connect(str(path), read_only=True) as connection:
         tables = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
-        assert tables == {"equity", "fills", "latency", "decisions", "protection"}
+        assert tables == {"equity", "fills", "latency", "decisions", "targets", "protection"}
         assert connection.execute("select count(*) from fills").fetchone() == (1,)
 
 

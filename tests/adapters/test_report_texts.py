@@ -14,7 +14,10 @@ HOSTILE = [case.decision.explanation for case in corpus() if case.decision and c
 
 
 def page_of(folder: Path, explanations: list[str]) -> Elements:
-    rows = [(FROM + i, "applied", "applied", "kept", text) for i, text in enumerate(explanations)]
+    rows = [
+        (FROM + i, "applied", "applied", "kept", False, 0, None, None, text)
+        for i, text in enumerate(explanations)
+    ]
     decisions = pl.DataFrame(rows, schema=dict(DECISION_SCHEMA), orient="row")
     return Elements(write_report(folder, report_data(decisions=decisions)).read_text(encoding="utf-8"))
 

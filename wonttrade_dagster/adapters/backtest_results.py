@@ -13,8 +13,6 @@ from typing import Any
 import polars as pl
 
 from wonttrade_dagster.adapters.backtest_line import line_of
-from wonttrade_dagster.adapters.duckdb_file import connect
-from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.backtest_rows import (
     Row,
     decision_row,
@@ -22,6 +20,8 @@ from wonttrade_dagster.adapters.backtest_rows import (
     protection_rows,
     target_rows,
 )
+from wonttrade_dagster.adapters.duckdb_file import connect
+from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.report.data import (
     DECISION_SCHEMA,
     LATENCY_SCHEMA,
@@ -32,11 +32,9 @@ from wonttrade_dagster.core.backtest import MemoryRecords
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import (
     CycleReport,
-    Decision,
     DecisionRecord,
     ExecutionReport,
     Fill,
-    Leg,
     PlaceOrder,
     Stage,
 )

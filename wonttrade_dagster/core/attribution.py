@@ -11,12 +11,6 @@ import polars as pl
 
 from wonttrade_dagster.core.repricing import market_px, slippage_usd
 
-FUNDING_SCHEMA: Mapping[str, pl.DataType] = {
-    "time_ms": pl.Int64(),
-    "symbol": pl.String(),
-    "paid_usd": pl.Float64(),
-}
-
 HELD_SCHEMA: Mapping[str, pl.DataType] = {
     "time_ms": pl.Int64(),
     "symbol": pl.String(),

@@ -298,6 +298,10 @@ def _finish(
         protection=frames.protection,
         funding_usd=results.funding_usd,
         unprotected=results.unprotected(),
+        targets=frames.targets,
+        slippage_bps=float(settings.backtest.slippage_bps),
+        taker_fee_bps=float(settings.backtest.taker_fee_bps),
+        knowledge_cutoff=settings.llm.knowledge_cutoff(spec.model),
     )
     report_path = write_report(results.folder, data)
     summary = json.loads((results.folder / SUMMARY_NAME).read_text(encoding="utf-8"))

@@ -6,13 +6,13 @@ Does not belong here: HTML and colours of the page (``page``), arithmetic of per
 Times are ISO texts without a zone: the browser prints them as they stand, which is UTC.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from wonttrade_dagster.adapters.report.data import ReportData
-from wonttrade_dagster.adapters.report.summary import curve
+from wonttrade_dagster.adapters.report.summary import curve, exposure_series
 from wonttrade_dagster.core.performance import drawdown_series
 
 MAX_POINTS = 5_000
@@ -66,14 +66,19 @@ def iso_times(times_ms: pl.Series) -> list[str]:
     )
 
 
-def all_charts(data: ReportData) -> list[dict[str, Any]]:
-    """Every chart of a report, in its order, all over the same time axis."""
+def all_charts(data: ReportData, pnl: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Every chart of a report, in its order, those over time all over the same axis.
+
+    Args:
+        data: of the run.
+        pnl: the split of its result, as in the summary.
+    """
     prices = [price_chart(data, symbol) for symbol in data.prices]
-    charts = [equity_chart(data), drawdown_chart(data), *prices, latency_chart(data)]
+    timed = [equity_chart(data), drawdown_chart(data), *prices, exposure_chart(data), latency_chart(data)]
     span = iso_times(pl.Series([data.from_ms, data.to_ms], dtype=pl.Int64))
-    for chart in charts:
+    for chart in timed:
         chart["layout"]["xaxis"]["range"] = span
-    return charts
+    return [*timed[:-1], pnl_chart(pnl), timed[-1]]
 
 
 def equity_chart(data: ReportData) -> dict[str, Any]:
@@ -87,8 +92,19 @@ def equity_chart(data: ReportData) -> dict[str, Any]:
                 (pl.col("close") / candles["open"][0] * data.initial_equity_usd).alias("value"),
             )
             traces.append(_line(f"Hold {symbol}", held, "open_time_ms", "value", colour, width=1.2))
-    note = "Account value after fees and funding; thin lines: one coin bought at the start, without costs."
+    traces.append(_flat(data))
+    note = (
+        "Account value after fees and funding; thin lines: one coin bought at the start, without costs; "
+        "dotted: nothing done at all."
+    )
     return _chart("equity", "Account value", note, traces, "USD")
+
+
+def _flat(data: ReportData) -> dict[str, Any]:
+    ends = pl.DataFrame({"time_ms": [data.from_ms, data.to_ms], "usd": [data.initial_equity_usd] * 2})
+    trace = _line("Flat", ends, "time_ms", "usd", QUIET, width=1.2)
+    trace["line"]["dash"] = "dot"
+    return trace
 
 
 def drawdown_chart(data: ReportData) -> dict[str, Any]:
@@ -109,6 +125,43 @@ def price_chart(data: ReportData, symbol: str) -> dict[str, Any]:
     traces += _fill_markers(data.fills.filter(pl.col("symbol") == symbol))
     note = "Close of each candle. Dotted: the stop-loss and take-profit that stood after each decision."
     return _chart(f"price-{symbol}", f"{symbol}: price and trades", note, traces, "USD", height=420)
+
+
+def exposure_chart(data: ReportData) -> dict[str, Any]:
+    """What was held of each coin after each cycle, over the account value; short is below zero."""
+    series = exposure_series(data).with_columns((100.0 * pl.col("exposure_fraction")).alias("percent"))
+    traces = []
+    for symbol, colour in zip(data.prices, _cycled(_BENCHMARKS), strict=False):
+        mine = series.filter(pl.col("symbol") == symbol)
+        trace = _line(symbol, mine, "time_ms", "percent", colour, width=1.4)
+        trace["line"]["shape"] = "hv"
+        traces.append(trace | {"showlegend": True})
+    note = "Percent of the account value held in each coin after each decision; short is below zero."
+    return _chart("exposure", "Exposure", note, traces, "%", height=280)
+
+
+def pnl_chart(pnl: Mapping[str, float]) -> dict[str, Any]:
+    """What the result is made of: prices, what trading cost, and what was left."""
+    bars = (
+        ("Prices", pnl["price_usd"]),
+        ("Slippage", -pnl["slippage_usd"]),
+        ("Fees", -pnl["fees_usd"]),
+        ("Funding", -pnl["funding_usd"]),
+        ("Result", pnl["result_usd"]),
+    )
+    trace = {
+        "type": "bar",
+        "x": [name for name, _ in bars],
+        "y": [round(value, 2) + 0.0 for _, value in bars],
+        "text": [f"{value:+,.2f}" for _, value in bars],
+        "hovertemplate": "%{x}: %{y:+,.2f} USD<extra></extra>",
+        "marker": {"color": [GAIN if value > 0 else LOSS for _, value in bars]},
+        "showlegend": False,
+    }
+    note = "What prices did to what was held, less what trading cost, is the result."
+    chart = _chart("pnl", "Where the result came from", note, [trace], "USD", height=280)
+    chart["layout"]["xaxis"] = {"type": "category"}
+    return chart
 
 
 def latency_chart(data: ReportData) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Does not belong here: anything computed from them (``summary``, ``charts``).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 import polars as pl
 
@@ -23,7 +24,21 @@ DECISION_SCHEMA: Mapping[str, pl.DataType] = {
     "outcome": pl.String(),
     "reason": pl.String(),
     "prior_plan": pl.String(),
+    "repaired": pl.Boolean(),
+    "fired": pl.Int64(),
+    "obeyed": pl.Boolean(),
+    "cost_usd": pl.Float64(),
     "explanation": pl.String(),
+}
+
+TARGET_SCHEMA: Mapping[str, pl.DataType] = {
+    "cycle_ms": pl.Int64(),
+    "symbol": pl.String(),
+    "target_size_base": pl.Float64(),
+    "stop_loss_px": pl.Float64(),
+    "take_profit_px": pl.Float64(),
+    "confidence": pl.Float64(),
+    "rationale": pl.String(),
 }
 
 PROTECTION_SCHEMA: Mapping[str, pl.DataType] = {
@@ -36,6 +51,10 @@ PROTECTION_SCHEMA: Mapping[str, pl.DataType] = {
 
 def _no_protection() -> pl.DataFrame:
     return pl.DataFrame(schema=PROTECTION_SCHEMA)
+
+
+def _no_targets() -> pl.DataFrame:
+    return pl.DataFrame(schema=TARGET_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,13 +75,19 @@ class ReportData:
         fills: ``core.performance.FILL_SCHEMA``; ``purpose`` tells entries, exits, stops and take-profits.
         latency: ``LATENCY_SCHEMA``, one row a model call.
         decisions: ``DECISION_SCHEMA``, one row a cycle: ``outcome`` applied, refused or failed; ``reason``
-            of a refusal; ``prior_plan`` kept, replaced or none; ``explanation`` is untrusted model text.
+            of a refusal; ``prior_plan`` kept, replaced or none; ``repaired``: a second reply was asked for;
+            ``fired``: conditions of the prior plan that held, ``obeyed``: whether it was given up then;
+            ``cost_usd`` of the cycle's calls, null when nobody knows; ``explanation`` is untrusted text.
         prices: symbol → ``CANDLE_SCHEMA`` over the range.
         assumptions: what the simulator assumes, a sentence each.
         caveats: what limits this very run, a sentence each; printed at the top.
         protection: ``PROTECTION_SCHEMA``, stops and take-profits standing after each cycle; null = none.
         funding_usd: funding paid (+) or received (−).
         unprotected: how long positions stood without a stop.
+        targets: ``TARGET_SCHEMA``, one row for each target of a decision; ``rationale`` is untrusted.
+        slippage_bps: that every fill was made with.
+        taker_fee_bps: that every fill paid.
+        knowledge_cutoff: the last day that the model may know; None where nobody said.
     """
 
     backtest_id: str
@@ -84,3 +109,7 @@ class ReportData:
     protection: pl.DataFrame = field(default_factory=_no_protection)
     funding_usd: float = 0.0
     unprotected: Unprotected = field(default_factory=Unprotected)
+    targets: pl.DataFrame = field(default_factory=_no_targets)
+    slippage_bps: float = 0.0
+    taker_fee_bps: float = 0.0
+    knowledge_cutoff: date | None = None

@@ -6,7 +6,7 @@ Belongs here: choosing and wording figures of a summary. Does not belong here: c
 from collections.abc import Mapping
 from typing import Any
 
-from wonttrade_dagster.adapters.report.wording import fraction_text, number_text, time_text, usd_text
+from wonttrade_dagster.adapters.report.wording import ABSENT, fraction_text, number_text, time_text, usd_text
 
 
 def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -26,10 +26,28 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("buy and hold", held),
         ("final equity", usd_text(performance["final_equity_usd"])),
         ("Sharpe (annualised)", number_text(performance["sharpe"])),
+        *_luck(summary),
         ("max drawdown", fraction_text(performance["max_drawdown"]["fraction"])),
         ("fills, traded", f"{performance['fills']}, {usd_text(performance['traded_usd'])}"),
         ("fees, funding", f"{usd_text(performance['fees_usd'])}, {usd_text(performance['funding_usd'])}"),
         ("round trips won", fraction_text(performance["win_fraction"])),
         ("model calls, median", f"{latency['model_calls']}, {number_text(latency['p50_ms'])} ms"),
         ("tokens", f"{latency['prompt_tokens']} in, {latency['completion_tokens']} out"),
+        ("cost of the calls", usd_text(latency.get("cost_usd"))),
+    ]
+
+
+def _luck(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Interval, p-value and warnings; nothing of a summary from before there were any."""
+    luck = summary.get("luck")
+    if luck is None:
+        return []
+    interval, placebo = luck["sharpe_interval"], luck["placebo"]
+    ends = (
+        ABSENT if interval is None else f"{number_text(interval['low'])} to {number_text(interval['high'])}"
+    )
+    return [
+        ("Sharpe, 95 % interval", ends),
+        ("placebo, p-value", ABSENT if placebo is None else number_text(placebo["p_value"])),
+        *(("warning", warning) for warning in luck["warnings"]),
     ]

@@ -19,10 +19,17 @@ from plotly.offline import get_plotlyjs
 
 from wonttrade_dagster.adapters.report.charts import all_charts
 from wonttrade_dagster.adapters.report.data import ReportData
+from wonttrade_dagster.adapters.report.page_luck import (
+    confidence_rows,
+    cost_table,
+    luck_answers,
+    notable_rows,
+)
 from wonttrade_dagster.adapters.report.wording import (
     duration_text,
     fraction_text,
     number_text,
+    shortened,
     time_text,
     usd_text,
 )
@@ -56,7 +63,7 @@ def page_environment() -> Environment:
 def render_page(data: ReportData, summary: Mapping[str, Any]) -> str:
     """The whole page, script included (about 5 MB)."""
     environment = page_environment()
-    charts = all_charts(data)
+    charts = all_charts(data, summary["pnl"])
     trades = round_trips(data.fills)
     return environment.get_template(
         "report.html.j2"
@@ -73,6 +80,11 @@ def render_page(data: ReportData, summary: Mapping[str, Any]) -> str:
         decisions=_decision_figures(summary["decisions"]),
         reasons=summary["decisions"]["by_reason"],
         explanations=_explanations(data.decisions),
+        warnings=[*summary["luck"]["warnings"], *data.caveats],
+        answers=luck_answers(summary["luck"], summary["costs"]),
+        cost_table=cost_table(summary["costs"]),
+        confidences=confidence_rows(summary["confidence"]),
+        notable=notable_rows(data, summary["notable_cycles"]),
     )
 
 
@@ -109,13 +121,14 @@ def _tiles(summary: Mapping[str, Any]) -> list[Figure]:
 
 def _figures(summary: Mapping[str, Any]) -> list[Figure]:
     return [
-        *_result_figures(summary["performance"]),
-        *_trade_figures(summary["performance"]),
+        *_result_figures(summary["performance"], summary["pnl"]),
+        *_trade_figures(summary["performance"], summary["holding"]),
+        *_exposure_figures(summary["exposure"]),
         *_model_figures(summary),
     ]
 
 
-def _result_figures(performance: Mapping[str, Any]) -> list[Figure]:
+def _result_figures(performance: Mapping[str, Any], pnl: Mapping[str, Any]) -> list[Figure]:
     drawdown = performance["max_drawdown"]
     lasted = duration_text(drawdown["length_ms"])
     state = "recovered" if drawdown["recovered_ms"] is not None else "not recovered by the end"
@@ -128,12 +141,26 @@ def _result_figures(performance: Mapping[str, Any]) -> list[Figure]:
             "annualised by the actual sampling, risk-free 0",
         ),
         Figure("Deepest drawdown", fraction_text(drawdown["fraction"]), f"from its peak {lasted}, {state}"),
+        Figure("Gained by prices", usd_text(pnl["price_usd"]), "as if filled at the market's price"),
+        Figure("Slippage", usd_text(pnl["slippage_usd"]), "lost by filling worse than that"),
         Figure("Fees paid", usd_text(performance["fees_usd"])),
         Figure("Funding", usd_text(performance["funding_usd"]), "positive: paid, negative: received"),
     ]
 
 
-def _trade_figures(performance: Mapping[str, Any]) -> list[Figure]:
+def _exposure_figures(exposure: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
+    return [
+        Figure(
+            f"Mean exposure {symbol}",
+            fraction_text(figures["mean_fraction"]),
+            f"of the account value, at most {fraction_text(figures['max_fraction'])}; "
+            f"{figures['cycles_long']:,} cycles long, {figures['cycles_short']:,} short",
+        )
+        for symbol, figures in exposure.items()
+    ]
+
+
+def _trade_figures(performance: Mapping[str, Any], holding: Mapping[str, Any]) -> list[Figure]:
     unprotected = performance["unprotected"]
     worst = f"worst {number_text(unprotected['max_seconds'])} s, over {unprotected['entries']} entries"
     return [
@@ -149,7 +176,11 @@ def _trade_figures(performance: Mapping[str, Any]) -> list[Figure]:
             "",
             "loss" if performance["liquidations"] else "",
         ),
-        Figure("Mean holding time", duration_text(performance["mean_holding_ms"])),
+        Figure(
+            "Mean holding time",
+            duration_text(performance["mean_holding_ms"]),
+            f"median {duration_text(holding['median_ms'])}, longest {duration_text(holding['longest_ms'])}",
+        ),
         Figure("Time in the market", fraction_text(performance["exposure_fraction"])),
         Figure(
             "Turnover",
@@ -170,17 +201,28 @@ def _model_figures(summary: Mapping[str, Any]) -> list[Figure]:
         ),
         Figure("Tokens in", f"{latency['prompt_tokens']:,}"),
         Figure("Tokens out", f"{latency['completion_tokens']:,}"),
+        Figure("Cost of the calls", usd_text(latency["cost_usd"]), _unpriced(latency)),
     ]
+
+
+def _unpriced(latency: Mapping[str, Any]) -> str:
+    """What the cost leaves out."""
+    unknown = latency["cycles_of_unknown_cost"]
+    return f"unknown for {unknown:,} cycles (llm.prices)" if unknown else "by llm.prices"
 
 
 def _decision_figures(decisions: Mapping[str, Any]) -> list[Figure]:
     outcomes, plans = decisions["by_outcome"], decisions["by_prior_plan"]
+    repaired, conditions = decisions["repaired"], decisions["conditions"]
+    held = f"given up in {conditions['obeyed']:,}, kept against it in {conditions['not_obeyed']:,}"
     return [
         Figure("Applied", f"{outcomes.get('applied', 0):,}", "targets taken on as given"),
         Figure("Refused", f"{outcomes.get('refused', 0):,}", "nothing changed, protection stayed"),
         Figure("Failed", f"{outcomes.get('failed', 0):,}", "an order did not go through"),
         Figure("Prior plan kept", f"{plans.get('kept', 0):,}", "as the model says"),
         Figure("Prior plan replaced", f"{plans.get('replaced', 0):,}", "as the model says"),
+        Figure("Asked to repair", f"{repaired['asked']:,}", f"{repaired['taken']:,} of them taken then"),
+        Figure("Invalidated by its own condition", f"{conditions['held']:,}", held),
     ]
 
 
@@ -209,11 +251,7 @@ def _explanations(decisions: pl.DataFrame) -> Sequence[dict[str, str]]:
             "outcome": row["outcome"] or "",
             "reason": row["reason"] or "",
             "prior_plan": row["prior_plan"] or "",
-            "explanation": _shortened(row["explanation"] or ""),
+            "explanation": shortened(row["explanation"] or "", _EXPLANATION_CHARACTERS),
         }
         for row in rows
     ]
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _EXPLANATION_CHARACTERS else text[: _EXPLANATION_CHARACTERS - 1] + "…"

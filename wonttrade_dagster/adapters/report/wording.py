@@ -49,6 +49,11 @@ def duration_text(milliseconds: float | None) -> str:
     return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
 
 
+def shortened(text: str, characters: int) -> str:
+    """At most so many characters; what was cut is shown as ``…``."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
 def time_text(time_ms: int) -> str:
     """``2025-06-01 00:15``, in UTC."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
