@@ -32,6 +32,7 @@ Symbols = Annotated[
 ]
 FromDay = Annotated[str | None, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")]
 ToDay = Annotated[str | None, typer.Option("--to", help="Last UTC day, included.")]
+Format = Literal["table", "csv", "json"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 BacktestId = Annotated[str | None, typer.Option("--backtest", help="Of this backtest, not of live trading.")]
 DEFAULT_CONFIG = Path("wonttrade.toml")
@@ -230,6 +231,22 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     from wonttrade_dagster.cli.status import show_status
 
     show_status(config, as_json=json)
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str, typer.Argument(help="One SELECT over the views that docs/history.md lists.", metavar="SELECT")
+    ],
+    backtest_id: BacktestId = None,
+    shown_as: Annotated[Format, typer.Option("--format", help="How rows are printed.")] = "table",
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """Query candles, cycles, decisions, orders, fills and equity while it trades; nothing can be written."""
+    from wonttrade_dagster.cli.sql import run_sql
+
+    run_sql(config, query, backtest_id, "json" if json else shown_as)
 
 
 @app.command()
