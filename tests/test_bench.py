@@ -120,6 +120,16 @@ def test_a_faulty_judge_fails_the_benchmark(
     assert any(says in violation for violation in data["violations"])
 
 
+def test_a_short_stream_campaign_ends_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    data = figures_of(capsys, "stream", "--count", "3")
+    facts = data["facts"]
+    assert data["figures"]["recovery"]["goal"] == 5.0
+    assert data["figures"]["recovery"]["samples"] == facts["faults"] == 3
+    assert sum(times for name, times in facts.items() if name.startswith("fault.")) == 3
+    assert facts["violations"] == facts["missed_minutes"] == facts["broken_messages"] == 0
+    assert facts["bars_held"] == 4 * 150
+
+
 def test_the_walk_passes_every_bar_without_reaching_an_order(capsys: pytest.CaptureFixture[str]) -> None:
     data = figures_of(capsys, "walk", "--count", "2000")
     assert {"bars_per_second", "bars_per_second_two_symbols", "align_two_symbols"} <= data["figures"].keys()
