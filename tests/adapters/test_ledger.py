@@ -711,3 +711,15 @@ def test_threads_of_one_process_use_several_files_at_once(tmp_path: Path) -> Non
     assert counts[1] == 20
     with connect(paths[0], 1.0, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (40,)
+
+
+def test_a_file_that_a_kill_left_without_a_byte_is_made_anew(tmp_path: Path) -> None:
+    """DuckDB creates its file and writes the head afterwards; a kill in between must not need a person."""
+    store = DuckDBLedger(tmp_path / "ledger.duckdb", tmp_path / "spool")
+    (tmp_path / "ledger.duckdb").touch()
+    (tmp_path / ".ledger.duckdb.1.ab.tmp").write_bytes(b"half a head")
+    store.record(60_000, Stage.DECISIONS, b"{}")
+    assert store.drain().deferred is None
+    assert store.load(60_000, Stage.DECISIONS) == b"{}"
+    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*.tmp"))

@@ -59,6 +59,8 @@ def connect(
     """
     deadline = time.monotonic() + lock_seconds
     with _our_turn(path, lock_seconds):
+        if not read_only:
+            _made(path)
         connection = _opened(path, deadline, read_only=read_only)
         try:
             yield connection
@@ -160,6 +162,27 @@ def _our_turn(path: Path, lock_seconds: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _made(path: Path) -> None:
+    """Make a new file whole, under another name, before anybody can see it; for the holder of the lock.
+
+    DuckDB creates the file first and writes its head afterwards: a kill in between leaves one that it never
+    opens again. A file without a byte is such a one, and holds nothing.
+    """
+    try:
+        if path.exists() and path.stat().st_size > 0:
+            return
+        for stale in path.parent.glob(f".{path.name}.*.tmp*"):
+            stale.unlink(missing_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        duckdb.connect(str(temporary)).close()
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except duckdb.Error as error:
+        raise StorageError(_not_openable(path, error)) from error
 
 
 def _opened(path: Path, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyConnection:
