@@ -54,15 +54,21 @@ def test_a_bar_counts_as_closed_when_a_newer_one_opens_or_when_its_time_is_well_
     just_after = START + MINUTE + 1
     assert window.needs(just_after) is None, "the venue's clock may be behind ours"
     assert window.needs(START + MINUTE + CLOSE_GRACE_MS) is not None
-    window.pushed(START, 100.0, 1.0)
+    window.pushed(START, 100.0, 1.0, just_after)
     assert window.needs(just_after) is None, "a push of the forming bar closes nothing"
-    window.pushed(START + MINUTE, 100.0, 1.0)
+    window.pushed(START + MINUTE, 100.0, 1.0, just_after)
     assert window.needs(just_after) == Ask(BTC, START - MINUTE, START)
+
+
+def test_a_push_from_the_future_closes_nothing() -> None:
+    window = filled(START + CLOSE_GRACE_MS)
+    window.pushed(START + 600 * MINUTE, 100.0, 1.0, START + CLOSE_GRACE_MS)
+    assert window.needs(START + CLOSE_GRACE_MS) is None
 
 
 def test_the_bar_before_is_read_again_and_a_revised_one_replaces_the_older_value() -> None:
     window = filled(START + CLOSE_GRACE_MS)
-    window.pushed(START + MINUTE, 100.0, 1.0)
+    window.pushed(START + MINUTE, 100.0, 1.0, START + MINUTE)
     ask = window.needs(START + MINUTE)
     assert ask is not None
     revised = venue_bars(ask).with_columns(
@@ -78,9 +84,9 @@ def test_a_push_about_a_closed_bar_is_verified_by_rest_and_never_taken() -> None
     window = filled(START + CLOSE_GRACE_MS)
     before = window.closed.frame
     third = before.row(-3, named=True)
-    window.pushed(third["open_time_ms"], third["close"], third["volume"])
+    window.pushed(third["open_time_ms"], third["close"], third["volume"], START)
     assert window.needs(START + CLOSE_GRACE_MS) is None, "the same value again is no news"
-    window.pushed(third["open_time_ms"], third["close"], third["volume"] / 2)
+    window.pushed(third["open_time_ms"], third["close"], third["volume"] / 2, START)
     assert answer(window, START + CLOSE_GRACE_MS).first_ms == third["open_time_ms"]
     assert window.closed.frame.equals(before)
     assert window.needs(START + CLOSE_GRACE_MS) is None
@@ -122,7 +128,7 @@ class Feed:
         open_ms = self.now_ms // MINUTE * MINUTE - behind * MINUTE
         bar = VENUE.filter(pl.col("open_time_ms") == open_ms)
         if bar.height:
-            self.window.pushed(open_ms, bar["close"][0], bar["volume"][0] * factor)
+            self.window.pushed(open_ms, bar["close"][0], bar["volume"][0] * factor, self.now_ms)
 
     def ask(self) -> None:
         ask = self.window.needs(self.now_ms)

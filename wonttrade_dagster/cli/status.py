@@ -54,11 +54,11 @@ def _stream(settings: Settings) -> Any:  # noqa: ANN401 (JSON)
     now = stream_windows(settings, clock).now()
     if now is None:
         return None
-    ages = [clock.now_ms() - spoke_ms for spoke_ms in now.channels_ms.values()]
+    ages = [clock.now_ms() - received_ms for received_ms in now.received_ms.values()]
     return {
         "state": now.state,
         "age_seconds": round((clock.now_ms() - now.written_ms) / 1000, 1),
-        "oldest_channel_seconds": round(max(ages) / 1000, 1) if ages else None,
+        "oldest_prices_seconds": round(max(ages) / 1000, 1) if ages else None,
         "problem": now.problem,
         **now.counts,
     }

@@ -106,7 +106,7 @@ class MarketStream:
         now_ms = self._clock.now_ms()
         for push in self._board.take_pushes():
             if push.series in self._windows:
-                self._windows[push.series].pushed(push.open_ms, push.close_px, push.volume)
+                self._windows[push.series].pushed(push.open_ms, push.close_px, push.volume, now_ms)
         for window in self._windows.values():
             self._is_changed |= self._filler.fill(window, now_ms)
         self._tend_listing(now_ms)

@@ -62,10 +62,13 @@ class StreamBoard:
             self.broken += 1
 
     def learn_contexts(self, contexts: Mapping[str, Row], now_ms: int) -> None:
-        """Contexts that came by REST."""
+        """Contexts that came by REST; one that cannot be read is counted and changes nothing."""
         for symbol, row in contexts.items():
-            with self._lock:
-                self._keep_context(symbol, row.raw, now_ms)
+            try:
+                with self._lock:
+                    self._keep_context(symbol, row.raw, now_ms)
+            except VenueError:
+                self.broken += 1
 
     def _read(self, kind: str, data: Any, now_ms: int) -> None:  # noqa: ANN401 (JSON)
         match kind:
@@ -106,19 +109,19 @@ class StreamBoard:
         with self._lock:
             return dict(self._contexts)
 
-    def prices(self, symbol: str) -> tuple[Any, Any]:
+    def prices(self, symbol: str) -> tuple[str | None, str | None]:
         """Best bid and best ask as text; None where there is none."""
         with self._lock:
             quote = self._quotes.get(symbol)
         sides = quote.raw.get("bbo") if quote else None
         if not isinstance(sides, list) or len(sides) != 2:
             return None, None
-        bid, ask = (side.get("px") if isinstance(side, dict) else None for side in sides)
+        bid, ask = (_text(side.get("px")) if isinstance(side, dict) else None for side in sides)
         return bid, ask
 
-    def mid(self, symbol: str) -> Any:  # noqa: ANN401 (text or None)
+    def mid(self, symbol: str) -> str | None:
         """The mid of ``allMids`` as text, None before the first."""
-        return self._mids.get(symbol)
+        return _text(self._mids.get(symbol))
 
     def channels(self) -> dict[str, int]:
         """When each channel spoke last."""
@@ -129,3 +132,7 @@ class StreamBoard:
         """How many own fills and order updates were pushed. The account is always read by REST."""
         with self._lock:
             return dict(self._own)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

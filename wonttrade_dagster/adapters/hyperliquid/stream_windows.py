@@ -18,6 +18,8 @@ from wonttrade_dagster.core.model import CANDLE_SCHEMA, CandleSeries
 
 CLOSE_GRACE_MS = 2_000
 """A bar without a newer one counts as closed so long after its close: the venue's clock is not ours."""
+CLOCK_TOLERANCE_MS = 30_000
+"""A bar that opens further ahead of our clock than this is a mistake on one of the two sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,14 @@ class CandleWindow:
         """When the newest closed bar opened."""
         return None if self._closed.is_empty() else int(self._closed["open_time_ms"][-1])
 
-    def pushed(self, open_ms: int, close_px: float, volume: float) -> None:
+    def pushed(self, open_ms: int, close_px: float, volume: float, now_ms: int) -> None:
         """A push about a bar: it closes those before it; about a closed one it is a reason to ask again.
 
-        A push may be older than what REST said, so it never replaces a closed bar itself.
+        A push may be older than what REST said, so it never replaces a closed bar itself. One from the future
+        is ignored: it would let the window wait for bars that are not there.
         """
+        if open_ms > now_ms + CLOCK_TOLERANCE_MS:
+            return
         self._forming_ms = max(self._forming_ms, open_ms)
         last_ms = self.last_ms
         if last_ms is None or open_ms > last_ms:
