@@ -1,6 +1,7 @@
 """What one backtest leaves behind: a line a cycle, rows, its own DuckDB file, never overwritten."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,27 @@ def test_an_unfinished_attempt_is_moved_aside_each_time(folder: Path) -> None:
     assert [json.loads(path.read_text())["body"]["attempt"] for path in kept] == [0, 1]
     assert written(folder)[0]["body"]["attempt"] == 2
     assert written(folder)[0]["seq"] == 1
+
+
+def test_targets_and_what_the_model_did_about_its_conditions_are_rows(folder: Path) -> None:
+    results = opened(folder)
+    records = finished(0)
+    plain: DecisionRecord = records.records[Stage.DECISIONS]  # type: ignore[assignment] # by its stage
+    repaired = replace(
+        plain,
+        first_reply=replace(plain.reply, received_at_ms=at(0) + 500) if plain.reply else None,
+        first_refusal=Refusal("invalid_json", "cut"),
+        cost_usd=D("0.25"),
+        fired=(1, 2),
+    )
+    records.records[Stage.DECISIONS] = repaired
+    with results.journal:
+        results.cycle(records, {})
+        results.cycle(finished(1, Refusal("violations", "two rules"), outcome="refused"), {})
+    frames = results.frames()
+    assert frames.decisions.select("repaired", "fired", "obeyed", "cost_usd").rows() == [
+        (True, 2, True, 0.25),
+        (False, 0, None, None),
+    ]
+    assert frames.targets.rows() == [(at(0), "BTC", 0.5, 90.5, 120.0, 0.7, "because")]
+    assert frames.latency["latency_ms"].to_list() == [500, 900, 901], "every call counts"

@@ -120,7 +120,8 @@ def confidence_rows(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]
 
 def notable_rows(data: ReportData, notable: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The cycles that earned or cost most, each with what the model said and what was held and filled."""
-    decisions = {row["cycle_ms"]: row for row in data.decisions.iter_rows(named=True)}
+    chosen = data.decisions.filter(pl.col("cycle_ms").is_in([cycle["cycle_ms"] for cycle in notable]))
+    decisions = {row["cycle_ms"]: row for row in chosen.iter_rows(named=True)}
     positions, times = held(data), data.equity["time_ms"]
     return [
         _notable_row(data, cycle, decisions.get(cycle["cycle_ms"], {}), positions, times) for cycle in notable
