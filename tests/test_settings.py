@@ -388,6 +388,7 @@ def test_an_empty_file_lists_every_field_without_a_default(tmp_path: Path) -> No
         ({"execution__max_decision_age_seconds": "301"}, "execution.max_decision_age_seconds:"),
         ({"execution__max_decision_age_seconds": "10"}, "execution.max_decision_age_seconds:"),
         ({"runtime__max_cycle_seconds": "300"}, "runtime.max_cycle_seconds:"),
+        ({"resilience__max_price_jump_fraction": "0"}, "resilience.max_price_jump_fraction: found 0"),
         ({"resilience__start_lead_seconds": "0"}, "resilience.start_lead_seconds:"),
         ({"telemetry__metrics_path": '"b.ndjson"'}, "telemetry.metrics_path: found the path of"),
         ({"backtest__cycle_minutes": "11"}, "backtest.cycle_minutes:"),

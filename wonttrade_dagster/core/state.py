@@ -19,11 +19,15 @@ from wonttrade_dagster.core.model import (
     Stage,
     StageFailure,
 )
+from wonttrade_dagster.core.plausibility import offences
 from wonttrade_dagster.core.ports import MarketData, Venue
 
 HOUR_MS = 3_600_000
 FUNDING_LAG_MS = 60_000
 """A payment is stamped some milliseconds past its hour: it is asked for until so long after it."""
+
+MOST_TOLD = 5
+"""Offences named in the failure of an implausible market."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,15 @@ class StateLoader:
         venue: the account's side of the exchange.
         max_market_age_ms: a snapshot completed later than this after its cycle is stale.
         symbols: the tracked ones, whose leverage is asked for while they are flat.
+        max_price_jump_fraction: how far a price may be from the last close; None judges no snapshot, for
+            one that was recorded and judged before.
     """
 
     market_data: MarketData
     venue: Venue
     max_market_age_ms: int
     symbols: tuple[str, ...] = ()
+    max_price_jump_fraction: float | None = None
 
     def market(self, cycle_ms: int) -> MarketSnapshot | StageFailure:
         """The market at the cycle time, or why there is none."""
@@ -64,7 +71,18 @@ class StateLoader:
             detail = f"the market was complete {age_ms / 1000:.1f} s after the cycle, the limit is "
             detail += f"{self.max_market_age_ms / 1000:.1f} s (resilience.max_market_age_seconds)"
             return StageFailure(Stage.MARKET_SNAPSHOTS, "market_stale", detail)
-        return snapshot
+        return self._believed(snapshot)
+
+    def _believed(self, snapshot: MarketSnapshot) -> MarketSnapshot | StageFailure:
+        """The snapshot, or what in it cannot be: nothing new is opened on that, protection still runs."""
+        if self.max_price_jump_fraction is None:
+            return snapshot
+        found = offences(snapshot, self.symbols, self.max_price_jump_fraction)
+        if not found:
+            return snapshot
+        detail = "; ".join(offence.detail for offence in found[:MOST_TOLD])
+        more = f" (and {len(found) - MOST_TOLD} more)" if len(found) > MOST_TOLD else ""
+        return StageFailure(Stage.MARKET_SNAPSHOTS, "market_implausible", detail + more)
 
     def account(self) -> AccountSnapshot | StageFailure:
         """The account now with the leverage of flat symbols, or why it cannot be traded."""

@@ -90,7 +90,7 @@ def ledger(settings: Settings, audit: Journal) -> DuckDBLedger:
 
 def market_history(settings: Settings) -> MarketHistory:
     """Candles and funding, shared by every mode."""
-    return MarketHistory(settings.data_dir / "market.duckdb")
+    return MarketHistory.of(settings.data_dir)
 
 
 def stream_plan(settings: Settings) -> StreamPlan:
@@ -298,6 +298,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
             account,
             int(settings.resilience.max_market_age_seconds * 1000),
             settings.symbols.tracked,
+            settings.resilience.max_price_jump_fraction,
         ),
         indicators=IndicatorEngine(settings.symbols.series_points).compute,
         context_builder=ContextBuilder(
@@ -342,7 +343,9 @@ def compose_backtest_parts(
     template, rules = prompt_template(settings, prompt), execution_rules(settings)
     points = settings.symbols.series_points
     return CycleParts(
-        state=StateLoader(replay, executor.venue, 0, settings.symbols.tracked),
+        state=StateLoader(
+            replay, executor.venue, 0, settings.symbols.tracked, settings.resilience.max_price_jump_fraction
+        ),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
         context_builder=ContextBuilder(template, risk_limits(settings), rules, cycle_minutes),
         decision_engine=decision_engine(

@@ -219,4 +219,10 @@ Seconds = Annotated[
     Field(gt=0, le=86400, allow_inf_nan=False),
     Expected("seconds above 0, at most 86400"),
 ]
+Fraction = Annotated[
+    float,
+    BeforeValidator(as_float),
+    Field(gt=0, le=10, allow_inf_nan=False),
+    Expected("a fraction above 0, at most 10 (0.5 is 50 %)"),
+]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]

@@ -19,6 +19,7 @@ from wonttrade_dagster.settings.fields import (
     CycleMinutes,
     Day,
     Expected,
+    Fraction,
     LoopbackUrl,
     Mode,
     Name,
@@ -196,6 +197,7 @@ class ResilienceTable(Table):
 
     max_market_age_seconds: Seconds = 30.0
     ledger_lock_seconds: Seconds = 2.0
+    max_price_jump_fraction: Fraction = 0.5
     start_lead_seconds: Seconds = 22.0
     breaker_failures: Annotated[int, count(1, 1000, "failed cycles in a row")] = 3
     breaker_first_pause_seconds: Seconds = 300.0
