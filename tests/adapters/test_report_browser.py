@@ -93,3 +93,19 @@ def test_the_policy_of_the_page_would_stop_a_request(address: str, tmp_path: Pat
         assert failed == "stopped"
         page.evaluate("1")
         assert any("Content Security Policy" in said for said in page.complaints)
+
+
+def test_what_the_browser_is_watched_for_would_be_seen(address: str, tmp_path: Path) -> None:
+    (tmp_path / "other.js").write_text("1")
+    (tmp_path / "bad.html").write_text(
+        "<meta name=viewport content='width=device-width'><p style='width:900px'>wide</p>"
+        "<script>console.error('said so')</script><script>missing()</script><script src=other.js></script>"
+        "<script>document.documentElement.dataset.ready = 1</script>"
+    )
+    with opened(address, (tmp_path / "bad.html").as_uri(), 390) as page:
+        ready(page)
+        assert page.evaluate("document.documentElement.scrollWidth") > 390
+        assert page.evaluate(TOO_WIDE.replace("WIDTH", "390"))
+        assert any("said so" in said for said in page.complaints)
+        assert any("missing is not defined" in said for said in page.complaints)
+        assert (tmp_path / "other.js").as_uri() in page.requests

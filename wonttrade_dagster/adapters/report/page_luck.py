@@ -65,11 +65,11 @@ def _placebo_answer(placebo: Mapping[str, Any] | None) -> Answer:
         return Answer(name, ABSENT, "One side was held all the time: there is nothing to shuffle.", means_not)
     means = (
         f"Share of {placebo['shuffles']:,} accounts with the same sizes, whose sides (long, short, flat) "
-        f"were dealt out to the cycles at random, that earned at least as much: "
-        f"{usd_text(placebo['earned_usd'])} before costs, against {usd_text(placebo['median_usd'])} "
-        f"in their middle and {usd_text(placebo['high_usd'])} for the best in twenty."
+        f"were dealt out to the cycles at random, that earned at least as much as the run. Before costs it "
+        f"earned {usd_text(placebo['earned_usd'])}, they {usd_text(placebo['median_usd'])} in their middle "
+        f"and {usd_text(placebo['high_usd'])} in the best twentieth."
     )
-    return Answer(name, number_text(placebo["p_value"]), means, means_not)
+    return Answer(name, f"{placebo['p_value']:.3f}", means, means_not)
 
 
 def _cost_answer(costs: Mapping[str, Any]) -> Answer:
@@ -169,7 +169,7 @@ def _targets(targets: pl.DataFrame) -> list[dict[str, str]]:
             else row["symbol"],
             "stop": number_text(row["stop_loss_px"]),
             "take": number_text(row["take_profit_px"]),
-            "confidence": number_text(row["confidence"]),
+            "confidence": f"{row['confidence']:.2f}",
             "rationale": shortened(row["rationale"] or "", _RATIONALE_CHARACTERS),
             "is_flat": "" if row["target_size_base"] else "flat",
         }
