@@ -102,6 +102,16 @@ def test_one_pass_over_a_range_equals_a_pass_per_cycle(bars: int, seed: int) -> 
     assert_frame_equal(ENGINE.with_indicators(frame.head(bars)).tail(10), whole, check_exact=True)
 
 
+@pytest.mark.parametrize("source", ["real", "walk"])
+def test_one_pass_over_months_equals_a_thousand_cycles_that_see_a_thousand_bars_each(source: str) -> None:
+    """Exactly: what a backtest computes in one pass is what a live cycle computes from its own window."""
+    frame = real_btc("5m") if source == "real" else random_walk(20_000, seed=3)
+    whole, chance = ENGINE.with_indicators(frame), np.random.default_rng(11)
+    for end in chance.integers(1_000, frame.height + 1, 1_000).tolist():
+        window = ENGINE.with_indicators(frame.slice(end - 1_000, 1_000))
+        assert window.tail(10).equals(whole.slice(end - 10, 10)), end
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 99), st.floats(0.1, 1e6))
 def test_the_future_does_not_change_the_past(known: int, poison: float) -> None:

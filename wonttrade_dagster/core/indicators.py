@@ -71,6 +71,13 @@ def ema(x: pl.Series, period: int, first: int | None = None) -> pl.Series:
     return _seeded_mean(x, period, start, 2.0 / (period + 1))
 
 
+def moving_mean(x: pl.Series, period: int) -> pl.Series:
+    """Mean of the last ``period`` values, of them alone; null before row ``period − 1``."""
+    # Without weights polars keeps a running sum, whose last digits depend on where the series begins: a
+    # backtest would not see what a live cycle sees.
+    return x.rolling_mean(period, weights=[1.0] * period)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Macd:
     """The three series of MACD, each of shape (n,); all null before the signal's first value."""
@@ -132,7 +139,7 @@ def _columns(frame: pl.DataFrame) -> tuple[pl.Series, ...]:
         rsi(gain, loss, 14),
         atr(true_range, 3),
         atr(true_range, 14),
-        frame["volume"].rolling_mean(20),
+        moving_mean(frame["volume"], 20),
     )
     return tuple(column.alias(name) for name, column in zip(INDICATOR_COLUMNS, columns, strict=True))
 
