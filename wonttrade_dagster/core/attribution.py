@@ -157,7 +157,7 @@ def cycle_effects(equity: pl.DataFrame, fills: pl.DataFrame, slippage_bps: float
 
     Returns:
         ``time_ms, effect_usd``: one row for each point but the first (what came before the first decision is
-        left to it); the effects add up to the change of the account value.
+        left to it); the effects add up to the change of the account value, but for the tick.
     """
     cost = (slippage_usd(slippage_bps) + pl.col("fee_usd")).sum().alias("cost_usd")
     costs = fills.group_by("time_ms").agg(cost)
