@@ -101,11 +101,30 @@ def test_every_asset_stands_in_the_group_of_its_family_with_owner_kind_and_descr
 def test_checks_jobs_and_the_sensor_are_these(repository: dg.RepositoryDefinition) -> None:
     assert names(repository.asset_graph.asset_check_keys) == {
         "history/candles:candles_complete",
+        "history/candles:candles_recent",
+        "history/candles:longer_candles_agree",
+        "history/candles:no_future_candle",
+        "history/candles:prices_in_order",
+        "history/candles:symbols_present",
+        "history/funding_rates:funding_complete",
+        "history/funding_rates:funding_in_range",
+        "testnet/cycle_reports:market_plausible",
         "testnet/cycle_reports:positions_protected",
     }
     assert set(repository.job_names) == {"__ASSET_JOB", "trade_cycle", "backtest_days", "sync_history"}
     assert [sensor.name for sensor in repository.sensor_defs] == ["next_cycle"]
     assert [schedule.name for schedule in repository.schedule_defs] == ["sync_history_hourly"]
+
+
+@pytest.mark.parametrize("autostart", [True, False])
+def test_the_schedule_of_the_history_runs_by_itself_only_where_the_sensor_does(
+    config: Path, autostart: bool
+) -> None:
+    made = build_defs(config, autostart=autostart).get_repository_def()
+    (schedule,), (sensor,) = made.schedule_defs, made.sensor_defs
+    assert (schedule.default_status.value, sensor.default_status.value) == (
+        ("RUNNING", "RUNNING") if autostart else ("STOPPED", "STOPPED")
+    )
 
 
 def test_a_range_of_a_backtest_or_of_history_is_one_run(repository: dg.RepositoryDefinition) -> None:

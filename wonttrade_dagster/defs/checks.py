@@ -8,17 +8,20 @@ times stand in the metadata.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from wonttrade_dagster.adapters import history_audit
 from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.adapters.history_survey import survey
 from wonttrade_dagster.core.model import CycleReport, Leg, Stage
 from wonttrade_dagster.core.protection import covers
 from wonttrade_dagster.core.utc import utc_minute
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.defs.metadata import Metadata, table
 from wonttrade_dagster.defs.stages import stage_key
+from wonttrade_dagster.settings import Settings
 
 
 def live_checks(family: str) -> Sequence[dg.AssetChecksDefinition]:
@@ -30,7 +33,7 @@ def live_checks(family: str) -> Sequence[dg.AssetChecksDefinition]:
         description="Every open position has a stop-loss and a take-profit that cover its whole size.",
     )
     def positions_protected(live_cycle: dg.ResourceParam[LiveCycle]) -> dg.AssetCheckResult:
-        report = live_cycle.ledger.last_report(time.time_ns() // 1_000_000 + 1)
+        report = live_cycle.ledger.last_report(_now_ms() + 1)
         naked = unprotected(report) if report else []
         metadata: Metadata = {
             "cycle": utc_minute(report.cycle_ms) if report else "none has run",
@@ -38,7 +41,31 @@ def live_checks(family: str) -> Sequence[dg.AssetChecksDefinition]:
         }
         return dg.AssetCheckResult(passed=not naked, metadata=metadata)
 
-    return [positions_protected]
+    @dg.asset_check(
+        asset=stage_key(family, Stage.CYCLE_REPORTS),
+        name="market_plausible",
+        description="The market of the last cycle was there, fresh, and such that it could be believed.",
+    )
+    def market_plausible(live_cycle: dg.ResourceParam[LiveCycle]) -> dg.AssetCheckResult:
+        report = live_cycle.ledger.last_report(_now_ms() + 1)
+        failed = market_failures(report) if report else []
+        metadata: Metadata = {
+            "cycle": utc_minute(report.cycle_ms) if report else "none has run",
+            "offences": table(("reason", "offence"), failed),
+        }
+        return dg.AssetCheckResult(passed=not failed, metadata=metadata)
+
+    return [positions_protected, market_plausible]
+
+
+def market_failures(report: CycleReport) -> list[tuple[str, str]]:
+    """Reason and each offence of a market that was not traded on."""
+    return [
+        (failure.reason, offence)
+        for failure in report.stage_failures
+        if failure.stage is Stage.MARKET_SNAPSHOTS
+        for offence in failure.detail.split("; ")
+    ]
 
 
 def unprotected(report: CycleReport) -> list[tuple[str, str, str]]:
@@ -52,31 +79,119 @@ def unprotected(report: CycleReport) -> list[tuple[str, str, str]]:
     return rows
 
 
+CANDLES, FUNDING = (dg.AssetKey(["history", name]) for name in ("candles", "funding_rates"))
+MOST_ROWS = 200
+"""Offending rows in the metadata of a check: it is stored with every run of it."""
+
+Find = Callable[[MarketHistory, Settings], Sequence[Sequence[object]]]
+
+
 def history_checks() -> Sequence[dg.AssetChecksDefinition]:
-    """Checks of the history family."""
+    """Checks of the history family. They tell and stop nothing: a backtest refuses holes itself."""
+    bar = ("symbol", "interval", "open time")
+    run = ("symbol", "series", "first missing", "last missing", "count", "at the venue")
+    return [
+        _check(
+            "candles_complete",
+            CANDLES,
+            "No candle is missing between the first and the last one stored of a series.",
+            run,
+            lambda history, _: [row for row in gap_rows(history) if row[1] != "funding"],
+        ),
+        _check(
+            "no_future_candle",
+            CANDLES,
+            "Every stored candle had closed when this check ran.",
+            bar,
+            lambda history, _: history_audit.future_candles(history, _now_ms()),
+        ),
+        _check(
+            "prices_in_order",
+            CANDLES,
+            "Prices are positive, open and close lie between low and high, no volume is negative.",
+            (*bar, "open", "high", "low", "close", "volume"),
+            lambda history, _: history_audit.disordered_prices(history),
+        ),
+        _check(
+            "longer_candles_agree",
+            CANDLES,
+            "A stored candle equals the finer stored ones that make it up; backtests use the finer ones.",
+            (*bar, "made of", "column", "stored", "made"),
+            lambda history, _: history_audit.disagreeing_bars(history),
+        ),
+        _check(
+            "symbols_present",
+            CANDLES,
+            "Every tracked symbol has both configured intervals, or finer candles that make them up.",
+            ("symbol", "interval"),
+            lambda history, settings: history_audit.absent_series(
+                history, settings.symbols.tracked, _intervals(settings)
+            ),
+        ),
+        _check(
+            "candles_recent",
+            CANDLES,
+            "The newest candle of every tracked symbol is at most a day old.",
+            ("symbol", "newest"),
+            lambda history, settings: history_audit.old_series(history, settings.symbols.tracked, _now_ms()),
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
+        _check(
+            "funding_complete",
+            FUNDING,
+            "No hour is missing between the first and the last rate of a symbol.",
+            run,
+            lambda history, _: [row for row in gap_rows(history) if row[1] == "funding"],
+        ),
+        _check(
+            "funding_in_range",
+            FUNDING,
+            "No rate is beyond the venue's cap of 4 % an hour.",
+            ("symbol", "hour", "rate"),
+            lambda history, _: history_audit.rates_out_of_range(history),
+        ),
+    ]
 
-    @dg.asset_check(
-        asset=dg.AssetKey(["history", "candles"]),
-        name="candles_complete",
-        description="No candle is missing between the first and the last one stored of a series.",
-    )
-    def candles_complete(history: dg.ResourceParam[MarketHistory]) -> dg.AssetCheckResult:
-        rows = gap_rows(history)
-        columns = ("symbol", "interval", "first missing", "last missing", "candles")
-        return dg.AssetCheckResult(passed=not rows, metadata={"gaps": table(columns, rows)})
 
-    return [candles_complete]
+def _check(
+    name: str,
+    asset: dg.AssetKey,
+    description: str,
+    columns: Sequence[str],
+    find: Find,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetChecksDefinition:
+    """A check that passes when nothing is found; what is found stands in its metadata as a table."""
+
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def check(
+        history: dg.ResourceParam[MarketHistory], settings: dg.ResourceParam[Settings]
+    ) -> dg.AssetCheckResult:
+        rows = find(history, settings)
+        metadata: Metadata = {"found": len(rows), "rows": table(columns, rows[:MOST_ROWS])}
+        return dg.AssetCheckResult(passed=not rows, severity=severity, metadata=metadata)
+
+    return check
 
 
-def gap_rows(history: MarketHistory) -> list[tuple[str, str, str, str, int]]:
-    """One row a gap inside the stored range of a candle series."""
-    rows = []
-    for series in history.coverage().iter_rows(named=True):
-        if series["series"] in {"funding", "open_interest"}:
-            continue
-        symbol, interval = series["symbol"], series["series"]
-        gaps = history.gaps(symbol, interval, series["first_ms"], series["last_ms"])
-        rows += [
-            (symbol, interval, utc_minute(gap.first_ms), utc_minute(gap.last_ms), gap.count) for gap in gaps
-        ]
-    return rows
+def gap_rows(history: MarketHistory) -> list[tuple[str, str, str, str, int, int]]:
+    """One row a gap inside the stored range of a series."""
+    return [
+        (
+            gap.symbol,
+            gap.series,
+            utc_minute(gap.gap.first_ms),
+            utc_minute(gap.gap.last_ms),
+            gap.gap.count,
+            gap.at_venue,
+        )
+        for gap in survey(history, (), _now_ms()).gaps
+    ]
+
+
+def _intervals(settings: Settings) -> tuple[str, str]:
+    return settings.symbols.intraday_interval, settings.symbols.long_interval
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
