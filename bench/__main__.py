@@ -53,6 +53,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         unit="faults",
         most=10_000,
     ),
+    "history": Benchmark(
+        "broken candle files: fails when one is imported wrongly, or in part",
+        count=10_000,
+        unit="files",
+        most=1_000_000,
+    ),
     "replies": Benchmark(
         "hostile replies: a corpus damaged at random; fails on a crash, or when a broken one was applied",
         count=100_000,
