@@ -6,7 +6,7 @@ from dataclasses import replace
 import duckdb
 import pytest
 from test_cycle import Desk
-from test_replay import SCENES, second_cycle
+from test_cycle_replay import SCENES, second_cycle
 
 from wonttrade_dagster.adapters import ledger_texts
 from wonttrade_dagster.adapters.backtest_line import (
