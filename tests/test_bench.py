@@ -120,6 +120,7 @@ def test_a_faulty_judge_fails_the_benchmark(
     assert any(says in violation for violation in data["violations"])
 
 
+@pytest.mark.e2e
 def test_a_short_stream_campaign_ends_whole(capsys: pytest.CaptureFixture[str]) -> None:
     data = figures_of(capsys, "stream", "--count", "3")
     facts = data["facts"]

@@ -210,6 +210,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield Desk(loopback.config(tmp_path_factory.mktemp("sql")), clock)
 
 
+@pytest.mark.e2e
 def test_a_query_that_stays_open_for_ten_cycles_keeps_no_write_waiting(desk: Desk) -> None:
     """A write that had to wait would leave its records in the spool, or raise."""
     desk.trade()

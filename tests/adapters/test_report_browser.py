@@ -56,6 +56,7 @@ def ready(page: Page) -> None:
     page.wait_for("document.documentElement?.dataset.ready !== undefined")
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_the_report_is_drawn_whole_silently_offline_and_fits(
     address: str, page_file: Path, width: int
