@@ -70,6 +70,7 @@ def narrowed_schema() -> dict[str, Any]:
     fields["invalidation_condition"]["maxLength"] = 60
     fields["prior_plan"]["enum"] = ["none"]
     fields["replaced_because"]["type"] = "null"
+    fields["conditions"] = {"type": "null"}  # a list without end is what a small model would make of it
     fields["targets"] |= {"minItems": 2, "maxItems": 2}
     target = fields["targets"]["items"]["properties"]
     target["symbol"]["enum"] = ["BTC", "ETH"]
