@@ -29,8 +29,7 @@ TRAVEL_MS = 700
 """How much later than the age limit an order may arrive that was sent within it."""
 WORDS = ("ended", "stored", "refused", "crashed", "hung")
 """What a process tells of its end; ``stored``: an earlier one did the work."""
-RETRYABLE = frozenset({"stop_beyond_liquidation", "buying_power", "max_price_jump_fraction"})
-"""Rules that a decision may break, or a market, that is valid otherwise: the world of a campaign is wild."""
+RETRYABLE = frozenset({"stop_beyond_liquidation", "buying_power"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,11 +79,13 @@ def settings_of(folder: Path, urls: Mapping[str, str]) -> dict[Pace, Settings]:
 
 
 def _paced(text: str, times: Mapping[str, float]) -> str:
-    # Cycles follow each other within a second: a pause of the breaker would be the rest of the campaign.
+    # Cycles follow each other within a second: a pause of the breaker would be the rest of the campaign,
+    # and prices go in minutes where a real market needs months.
     limits = {
         "max_market_age_seconds": times["market_age"],
         "ledger_lock_seconds": 0.3,
         "breaker_failures": 1000,
+        "max_price_jump_fraction": 10,
     }
     resilience = "\n".join(f"{key} = {value}" for key, value in limits.items())
     for old, new in (

@@ -610,10 +610,10 @@ def test_whatever_is_taken_obeys_every_rule(
     assert_obeys(outcome, inputs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
-    st.floats(0.0002, 0.59), st.floats(75_000, 99_000), st.floats(101_000, 900_000),
-    st.floats(-2, 2), st.floats(2_500, 3_900), st.floats(4_100, 40_000),
+    st.floats(0.0002, 0.59), st.floats(1, 99_000), st.floats(101_000, 900_000),
+    st.floats(-2, 2), st.floats(100, 3_900), st.floats(4_100, 40_000),
 )  # fmt: skip
 def test_a_sane_reply_is_taken_and_lies_on_the_grid(
     size: float, low: float, high: float, eth: float, eth_low: float, eth_high: float
@@ -623,6 +623,15 @@ def test_a_sane_reply_is_taken_and_lies_on_the_grid(
     second = second if abs(eth) > 0.01 else ETH_FLAT
     inputs = judgement()
     outcome = judge(reply(reply_target(size=size, stop=low, take=high), second), inputs)
+    legs_usd = [round(size - 5e-6, 5) * low]
+    if second is not ETH_FLAT:
+        legs_usd.append(round(abs(eth) - 5e-5, 4) * eth_low)
+    # The venue takes no order below 10 USD, valued 10 % below its trigger: such a stop would not stand.
+    if min(legs_usd) < 9.9:
+        assert isinstance(outcome, Refusal)
+    if min(legs_usd) < 11.3 and isinstance(outcome, Refusal):
+        assert {v.rule for v in outcome.violations} == {"protection_below_minimum"}
+        return
     assert isinstance(outcome, Decision), outcome
     assert abs(outcome.targets[0].target_size) <= D(repr(size))
     assert_obeys(outcome, inputs)

@@ -164,11 +164,11 @@ def test_a_snapshot_keeps_the_last_points_of_both_windows_of_every_symbol() -> N
         assert symbol.long_term.columns == [*CANDLE_SCHEMA, *INDICATOR_COLUMNS]
 
 
-def test_a_year_of_minutes_is_one_pass_and_no_loop() -> None:
-    """Five times the goals of ``bench core``: a busy machine passes, work per row in Python does not."""
+def test_indicators_are_fast_enough_for_every_cycle_and_for_a_year() -> None:
+    """The fastest of many: what else the machine does is not what is measured."""
     thousand, year = random_walk(1_000), random_walk(525_600)
-    assert _fastest_of(5, lambda: [ENGINE.with_indicators(thousand) for _ in range(4)]) < 0.1
-    assert _fastest_of(2, lambda: [ENGINE.with_indicators(year) for _ in range(2)]) < 15.0
+    assert _fastest_of(40, lambda: [ENGINE.with_indicators(thousand) for _ in range(4)]) < 0.02
+    assert _fastest_of(2, lambda: [ENGINE.with_indicators(year) for _ in range(2)]) < 3.0
 
 
 def _fastest_of(times: int, work: Callable[[], object]) -> float:

@@ -81,7 +81,9 @@ class Finished:
 @pytest.fixture(scope="module")
 def history(loopback: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Settings with three days of history and its warm-up."""
-    config = loopback.config(tmp_path_factory.mktemp("backtest"), runtime__mode="BACKTEST")
+    # Four attempts wait 5 s at most: each of them is made, whatever the jitter, and faults can be counted.
+    changed = {"runtime__mode": "BACKTEST", "llm__deadline_seconds": 30}
+    config = loopback.config(tmp_path_factory.mktemp("backtest"), **changed)
     generated_history(load_settings(config), FIRST_MS, 3)
     return config
 

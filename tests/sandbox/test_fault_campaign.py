@@ -56,7 +56,7 @@ def test_money_is_safe_through_a_short_campaign() -> None:
 @pytest.mark.e2e
 @pytest.mark.timeout(1_600)
 def test_money_is_safe_through_a_longer_campaign() -> None:
-    code, result, errors = campaign(cycles=90, seed=2)
+    code, result, errors = campaign(cycles=120, seed=2)
 
     assert code == 0, (result.get("violations"), errors)
     assert result["facts"]["cycles_resumed"] > 0
