@@ -111,12 +111,12 @@ class Journal(AuditSink):
 
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
-        plain = self._plain(kind, body)
+        written = self._written(kind, body)
         try:
             with self._opened() as file:
                 self._repair_tail(file)
                 self._close_gap(file)
-                self._write(file, kind, cycle_ms, plain)
+                self._write(file, kind, cycle_ms, written)
                 if self._unsynced >= self._sync_every:
                     self._sync(file)
         except StorageError:
@@ -230,7 +230,8 @@ class Journal(AuditSink):
             return
         self._move_aside(tail)
         os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
-        self._write(file, "torn", 0, {"bytes": len(tail), "moved_to": self._torn_path.name})
+        moved = {"bytes": len(tail), "moved_to": self._torn_path.name}
+        self._write(file, "torn", 0, self._written("torn", moved))
 
     @property
     def _gap_path(self) -> Path:
@@ -246,7 +247,8 @@ class Journal(AuditSink):
             return
         since = self._gap_path.read_bytes()
         since_ms = int(since) if since.isdigit() else 0  # made on a full disk: it says no time
-        self._write(file, journal_orders.GAP, 0, {"since_ms": since_ms, "until_ms": self._clock.now_ms()})
+        gap = {"since_ms": since_ms, "until_ms": self._clock.now_ms()}
+        self._write(file, journal_orders.GAP, 0, self._written(journal_orders.GAP, gap))
         self._gap_path.unlink()
 
     @property
@@ -261,11 +263,12 @@ class Journal(AuditSink):
             os.fsync(file.fileno())
         sync_directory(self.path.parent)
 
-    def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: dict[str, Any]) -> None:
+    def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: "_Body") -> None:
         seq = self._last_seq(file) + 1
-        record = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
-        record |= {"recorded_at_ms": self._clock.now_ms(), "body": body, "sha256": body_digest(body)}
-        line = _compact(record) + b"\n"
+        head = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
+        head |= {"recorded_at_ms": self._clock.now_ms()}
+        start = _compact(head).removesuffix(b"}")
+        line = b'%b,"body":%b,"sha256":"%b"}\n' % (start, body.text, body.digest.encode())
         _write_whole(file, line)
         self._unsynced += 1
         self._last = (*_identity(file), seq)
@@ -280,15 +283,18 @@ class Journal(AuditSink):
         os.fsync(file.fileno())
         self._unsynced = 0
 
-    def _plain(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _written(self, kind: str, body: Mapping[str, Any]) -> "_Body":
         try:
-            plain: dict[str, Any] = self._redactor.value(to_jsonable_python(body))
-            _compact(plain)
+            plain: dict[str, Any] = to_jsonable_python(body)
+            text = _compact(plain)
+            if not self._redactor.is_absent(text.decode("ascii")):
+                plain = self._redactor.value(plain)
+                text = _compact(plain)
         except (ValueError, PydanticSerializationError) as error:
             raise StorageError(
                 f"a record of kind {kind!r} is no JSON and was not written: {error}"
             ) from error
-        return plain
+        return _Body(text, body_digest(plain))
 
     def _lines(self) -> Iterator[bytes]:
         """Complete lines only; a last line without newline counts when it is a whole record."""
@@ -306,6 +312,14 @@ class Journal(AuditSink):
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             return not ndjson.tail_without_newline(file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A body as it will stand in the file, without secrets, and its digest."""
+
+    text: bytes
+    digest: str
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:

@@ -4,6 +4,7 @@ Belongs here: what a secret looks like, and its replacement in text and in neste
 Does not belong here: which secrets there are (constructors are handed the values), file formats.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,12 +32,23 @@ class Redactor:
         alternatives = [f"(?i:{re.escape(s)})" if s in bare else re.escape(s) for s in known]
         self._known = re.compile("|".join(alternatives)) if alternatives else None
         self._by_pattern = by_pattern
+        self._exact = tuple(secret for secret in known if secret not in bare)
+        self._any_case = tuple(secret.lower() for secret in bare)
+        # Only what JSON spells as it is can be looked for in JSON text.
+        self._is_plain = all(json.dumps(secret) == f'"{secret}"' for secret in known)
 
     def text(self, text: str) -> str:
         """``text`` without secrets."""
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
         return _PATTERN.sub(REDACTED, text) if self._by_pattern else text
+
+    def is_absent(self, ascii_json: str) -> bool:
+        """Whether JSON text certainly holds no secret; False also where only :meth:`value` can tell."""
+        if self._by_pattern or not self._is_plain:
+            return False
+        lowered = ascii_json.lower() if self._any_case else ""
+        return not any(s in ascii_json for s in self._exact) and not any(s in lowered for s in self._any_case)
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 (JSON: whatever came in goes out)
         """A nested JSON value whose every string, keys included, is without secrets."""
