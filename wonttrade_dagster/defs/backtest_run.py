@@ -15,6 +15,7 @@ from typing import Any
 from wonttrade_dagster.adapters.backtest_line import shared_of
 from wonttrade_dagster.adapters.backtest_results import (
     SUMMARY_NAME,
+    BacktestFrames,
     BacktestResults,
     backtest_folder,
     open_results,
@@ -169,7 +170,7 @@ def run_backtest_range(
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {folder}")
     with results.journal:
         run_backtest(parts, ledger, grid, walk.advance, _Writer(results, walk, was_answered=done > 0).cycle)
-    return _finish(settings, spec, results, replay, parts, spec.cycles)
+    return _finish(settings, spec, results, replay, parts)
 
 
 def _pick_up(
@@ -274,46 +275,60 @@ def _finish(
     results: BacktestResults,
     replay: BacktestReplayProvider,
     parts: CycleParts,
-    count: int,
 ) -> BacktestOutcome:
+    """Table rows, report and summary of the cycles that are written; the summary says that it is finished."""
     frames = results.frames()
     results.store(frames, settings.resilience.ledger_lock_seconds)
-    data = ReportData(
-        backtest_id=spec.backtest_id,
-        from_ms=spec.from_ms,
-        to_ms=spec.to_ms,
-        cycle_minutes=spec.cycle_minutes,
-        model=spec.model,
-        prompt_name=spec.prompt,
-        prompt_sha256=parts.context_builder.template.template_sha256,
-        settings_sha256=settings.sha256,
-        initial_equity_usd=float(settings.backtest.initial_equity_usd),
-        equity=frames.equity,
-        fills=frames.fills,
-        latency=frames.latency,
-        decisions=frames.decisions,
-        prices={s: replay.bars(s, spec.from_ms, spec.to_ms) for s in settings.symbols.tracked},
-        assumptions=assumptions(settings, replay),
-        caveats=replay.caveats(),
-        protection=frames.protection,
-        funding_usd=results.funding_usd,
-        unprotected=results.unprotected(),
-        targets=frames.targets,
-        slippage_bps=float(settings.backtest.slippage_bps),
-        taker_fee_bps=float(settings.backtest.taker_fee_bps),
-        knowledge_cutoff=settings.llm.knowledge_cutoff(spec.model),
+    template_sha256 = parts.context_builder.template.template_sha256
+    report_path = write_report(
+        results.folder, _report_data(settings, spec, results, frames, replay, template_sha256)
     )
-    report_path = write_report(results.folder, data)
     summary = json.loads((results.folder / SUMMARY_NAME).read_text(encoding="utf-8"))
     outcomes = frames.decisions.group_by("outcome", "reason").len().sort("len", descending=True)
     return BacktestOutcome(
         spec=spec,
         folder=results.folder,
         report_path=report_path,
-        cycles=count,
+        cycles=spec.cycles,
         outcomes=tuple(outcomes.iter_rows()),
         headline=tuple(headline(summary)),
         equity_png=equity_png(frames.equity, drawdown_series(frames.equity)),
+    )
+
+
+def _report_data(
+    settings: Settings,
+    spec: BacktestSpec,
+    results: BacktestResults,
+    frames: BacktestFrames,
+    replay: BacktestReplayProvider,
+    template_sha256: str,
+) -> ReportData:
+    backtest, tracked = settings.backtest, settings.symbols.tracked
+    return ReportData(
+        backtest_id=spec.backtest_id,
+        from_ms=spec.from_ms,
+        to_ms=spec.to_ms,
+        cycle_minutes=spec.cycle_minutes,
+        model=spec.model,
+        prompt_name=spec.prompt,
+        prompt_sha256=template_sha256,
+        settings_sha256=settings.sha256,
+        initial_equity_usd=float(backtest.initial_equity_usd),
+        equity=frames.equity,
+        fills=frames.fills,
+        latency=frames.latency,
+        decisions=frames.decisions,
+        prices={symbol: replay.bars(symbol, spec.from_ms, spec.to_ms) for symbol in tracked},
+        assumptions=assumptions(settings, replay),
+        caveats=replay.caveats(),
+        protection=frames.protection,
+        funding_usd=results.funding_usd,
+        unprotected=results.unprotected(),
+        targets=frames.targets,
+        slippage_bps=float(backtest.slippage_bps),
+        taker_fee_bps=float(backtest.taker_fee_bps),
+        knowledge_cutoff=settings.llm.knowledge_cutoff(spec.model),
     )
 
 
