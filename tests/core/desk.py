@@ -10,9 +10,7 @@ from trader_samples import CYCLE_MS, ETH_FLAT, LIMITS, RULES, builder, market, r
 from wonttrade_dagster.core.backtest import MemoryLedger, MemoryRecords
 from wonttrade_dagster.core.cycle import CycleRun
 from wonttrade_dagster.core.cycle_parts import CycleParts
-from wonttrade_dagster.core.errors import (
-    VenueUnavailableError,
-)
+from wonttrade_dagster.core.errors import VenueUnavailableError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
@@ -129,3 +127,20 @@ class Desk:
 
 
 BOTH_LEGS = {Leg.STOP_LOSS, Leg.TAKE_PROFIT}
+
+
+def holding_unprotected(*script: object) -> Desk:
+    """An account whose decision was applied once, and whose protection has vanished since."""
+    desk = Desk(ScriptedModel(LONG_BTC, *script))
+    desk.cycle(0)
+    desk.venue.orders.clear()
+    desk.venue.log.clear()
+    return desk
+
+
+def refused(desk: Desk, report: CycleReport, reason: str) -> None:
+    """The decision was refused by name, exposure stands as it was, and protection was put back."""
+    assert (report.outcome, report.reason) == ("refused", reason)
+    assert desk.venue.positions["BTC"].size_base == D("0.5")
+    assert desk.standing() == {"BTC": BOTH_LEGS}
+    assert len(desk.venue.log) == 2, "one stop-loss and one take-profit, each sent once"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import duckdb
 import pytest
-from test_cycle import Desk
+from desk import Desk
 from test_cycle_replay import SCENES, second_cycle
 
 from wonttrade_dagster.adapters import ledger_texts
