@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import from_json
-
-from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.codec import decode, encode, jsonable
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.model import AssetSpec, MarketSnapshot, Stage, StageFailure
@@ -248,5 +246,5 @@ _LATE = frozenset({Stage.DECISIONS, Stage.EXECUTION_PLANS, Stage.EXECUTIONS, Sta
 
 
 def _json(record: object, stage: Stage | None = None) -> Json:
-    document: Json = from_json(encode(record, STAGE_RECORDS[stage] if stage else None))
+    document: Json = jsonable(record, STAGE_RECORDS[stage] if stage else None)
     return document

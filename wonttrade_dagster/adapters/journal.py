@@ -7,35 +7,32 @@ One line a record: ``{"seq", "kind", "account", "cycle_ms", "recorded_at_ms", "b
 is that of the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is
 sent), ``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``);
 ``gap`` (no write was taken for a while);
-every other kind is the caller's. The file is opened for each append: it may be moved or deleted meanwhile.
+every other kind is the caller's.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from wonttrade_dagster.adapters import journal_orders, ndjson
+from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.files import storage_error, sync_directory
+from wonttrade_dagster.adapters.files import sync_directory
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import Decision, OpenOrder, PlaceOrder
 from wonttrade_dagster.core.ports import AuditSink, Clock
-
-LOCK_SECONDS = 5.0
-"""How long an append waits for another one; each holds the lock for one write and one fsync."""
 
 UNREADABLE = "unreadable"
 """The kind under which a complete line that is no record is handed to a reader."""
@@ -74,7 +71,7 @@ class Journal(AuditSink):
     Args:
         path: the file; made on the first append, with its folders.
         sync_every: fsync after so many records; 1 for the live loop. More is for backtests, which can be
-            repeated: call :meth:`sync` (or leave a ``with`` block) at the end.
+            repeated: leave a ``with`` block at the end, or call :meth:`sync`.
         secrets: values that are replaced by ``[redacted]`` wherever they occur.
         account: whose records are written, and asked for: a file that another account (or the rehearsal)
             wrote before must not hand its decisions to this one. Empty for a journal with a single owner.
@@ -95,17 +92,22 @@ class Journal(AuditSink):
         self._sync_every = sync_every
         self._redactor = Redactor(secrets)
         self._clock = clock or SystemClock()
-        self._lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+        self._file = AppendOnlyFile(path)
         self._unsynced = 0
         self._last: tuple[int, int, int] | None = None  # inode, size, seq after our last append
 
     def __enter__(self) -> Self:
+        """The file stays open and locked from the first append on: nobody else writes to it meanwhile."""
+        self._file.keep_open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.sync()
+        try:
+            self.sync()
+        finally:
+            self._file.close()
 
     # --- writing ---
 
@@ -113,7 +115,7 @@ class Journal(AuditSink):
         """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
         written = self._written(kind, body)
         try:
-            with self._opened() as file:
+            with self._file.opened() as file:
                 self._repair_tail(file)
                 self._close_gap(file)
                 self._write(file, kind, cycle_ms, written)
@@ -134,7 +136,7 @@ class Journal(AuditSink):
     def sync(self) -> None:
         """Put everything written so far on disk. Raises ``StorageError``."""
         if self._unsynced:
-            with self._opened() as file:
+            with self._file.opened() as file:
                 self._sync(file)
 
     # --- reading ---
@@ -195,28 +197,6 @@ class Journal(AuditSink):
             raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
 
     # --- the file ---
-
-    @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
-        """The file, locked against other writers, for reading and appending."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock, self._append_only() as file:
-                yield file
-        except Timeout:
-            message = (
-                f"{self.path} is being written by another process for more than {LOCK_SECONDS:g} s: stop it"
-            )
-            raise StorageError(message) from None
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-
-    def _append_only(self) -> BinaryIO:
-        is_new = not self.path.exists()
-        file = self.path.open("a+b", buffering=0)
-        if is_new:
-            sync_directory(self.path.parent)
-        return file
 
     def _repair_tail(self, file: BinaryIO) -> None:
         """Give the next record a line of its own after a writer died in the middle of one."""
