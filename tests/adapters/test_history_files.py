@@ -1,52 +1,19 @@
+"""Files of history: formats, columns and symbols, what is refused whole, and the import."""
+
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from file_samples import DAY, STEP_MS, candle_file, write
 from market_samples import HOUR_MS, hourly_rates, random_candles, utc_ms
 
 from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory
-from wonttrade_dagster.adapters.history_columns import StatedTimes
-from wonttrade_dagster.adapters.history_files import (
-    CandleFile,
-    PointFile,
-    import_files,
-    read_history_file,
-)
-from wonttrade_dagster.core.errors import HistoryError, UsageError
+from wonttrade_dagster.adapters.history_files import PointFile, import_files, read_history_file
+from wonttrade_dagster.core.errors import HistoryError
 
-DAY = utc_ms(2025, 6, 1)
-STEP_MS = 300_000
 SHARED = Path(__file__).parents[2].parent / "shared" / "market-data"
-
-
-def zoned(candles: pl.DataFrame, zone: str | None = "UTC") -> pl.DataFrame:
-    """The candles with ``open_time`` as a datetime in ``zone``."""
-    utc = pl.from_epoch("open_time_ms", time_unit="ms").dt.replace_time_zone("UTC")
-    time = utc.dt.replace_time_zone(None) if zone is None else utc.dt.convert_time_zone(zone)
-    return candles.select(time.alias("open_time"), pl.exclude("open_time_ms"))
-
-
-def as_text(candles: pl.DataFrame, form: str) -> pl.DataFrame:
-    time = pl.from_epoch("open_time_ms", time_unit="ms").dt.strftime(form)
-    return candles.select(time.alias("timestamp"), pl.exclude("open_time_ms"))
-
-
-def write(path: Path, frame: pl.DataFrame) -> Path:
-    writers: dict[str, Callable[[Path], None]] = {
-        ".parquet": frame.write_parquet,
-        ".csv": frame.write_csv,
-        ".feather": frame.write_ipc,
-    }
-    writers[path.suffix](path)
-    return path
-
-
-def candle_file(path: Path) -> CandleFile:
-    content = read_history_file(path)
-    assert isinstance(content, CandleFile)
-    return content
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".feather"])
@@ -80,71 +47,6 @@ def test_the_venues_own_candles_are_understood(tmp_path: Path) -> None:
     )
     (series,) = candle_file(write(tmp_path / "download.parquet", venue)).series
     assert (series.symbol, series.interval, series.frame.equals(candles)) == ("ETH", "5m", True)
-
-
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
-def test_zoned_datetimes_become_utc(tmp_path: Path, zone: str) -> None:
-    candles = random_candles(DAY, 5)
-    path = write(tmp_path / "BTC-5m.parquet", zoned(candles, zone))
-    assert candle_file(path).series[0].frame.equals(candles)
-
-
-@pytest.mark.parametrize(
-    "form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M+0000"]
-)
-def test_texts_with_a_zone_become_utc(tmp_path: Path, form: str) -> None:
-    candles = random_candles(DAY, 5)
-    path = write(tmp_path / "BTC-5m.csv", as_text(candles, form))
-    assert candle_file(path).series[0].frame.equals(candles)
-
-
-def test_a_text_in_another_zone_is_converted(tmp_path: Path) -> None:
-    candles = random_candles(DAY, 5)
-    moved = as_text(candles.with_columns(pl.col("open_time_ms") + 2 * HOUR_MS), "%Y-%m-%d %H:%M:%S +02:00")
-    assert candle_file(write(tmp_path / "BTC-5m.csv", moved)).series[0].frame.equals(candles)
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_times_without_a_zone_are_refused_unless_the_column_says_utc(tmp_path: Path, suffix: str) -> None:
-    candles = random_candles(DAY, 5)
-    naive = as_text(candles, "%Y-%m-%d %H:%M:%S") if suffix == ".csv" else zoned(candles, None)
-    with pytest.raises(HistoryError, match="no time zone; write times in UTC with a zone"):
-        read_history_file(write(tmp_path / f"BTC-5m{suffix}", naive))
-    stated = naive.rename({naive.columns[0]: "open_time_utc"})
-    assert candle_file(write(tmp_path / f"ETH-5m{suffix}", stated)).series[0].frame.equals(candles)
-
-
-@pytest.mark.parametrize(("unit", "per_ms"), [("s", 1e-3), ("ms", 1), ("us", 1e3), ("ns", 1e6)])
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_the_unit_of_a_time_is_told_by_its_size(
-    tmp_path: Path, unit: str, per_ms: float, suffix: str
-) -> None:
-    candles = random_candles(DAY, 5)
-    scaled = candles.select(
-        (pl.col("open_time_ms") * per_ms).cast(pl.Int64).alias("time"), pl.exclude("open_time_ms")
-    )
-    path = write(tmp_path / f"BTC-5m{suffix}", scaled)
-    assert candle_file(path).series[0].frame.equals(candles)
-    wrong = "ns" if unit != "ns" else "ms"
-    with pytest.raises(HistoryError, match=f"says {wrong} but holds {unit}"):
-        read_history_file(write(tmp_path / f"ETH-5m{suffix}", scaled.rename({"time": f"time_{wrong}"})))
-
-
-@pytest.mark.parametrize("time", [0, 1, 20250601, 999_999_999, 5_000_000_000, -1_748_736_000_000])
-def test_a_number_in_no_clear_unit_is_refused(tmp_path: Path, time: int) -> None:
-    candles = random_candles(DAY, 3).with_columns(open_time_ms=pl.lit(time) + pl.int_range(3) * STEP_MS)
-    path = write(tmp_path / "BTC-5m.parquet", candles.rename({"open_time_ms": "time"}))
-    with pytest.raises(HistoryError, match=r"row 1, column 'time': .* is in no clear unit"):
-        read_history_file(path)
-
-
-def test_mixed_units_are_refused_with_the_row(tmp_path: Path) -> None:
-    candles = random_candles(DAY, 4).rename({"open_time_ms": "time"})
-    mixed = candles.with_columns(
-        time=pl.when(pl.int_range(4) == 2).then(pl.col("time") // 1000).otherwise(pl.col("time"))
-    )
-    with pytest.raises(HistoryError, match="row 3, column 'time'"):
-        read_history_file(write(tmp_path / "BTC-5m.parquet", mixed))
 
 
 def test_symbols_in_a_column_become_series(tmp_path: Path) -> None:
@@ -249,13 +151,6 @@ def test_text_in_a_price_column_is_refused_with_its_row(tmp_path: Path) -> None:
         read_history_file(path)
 
 
-def test_text_in_a_time_column_is_refused_with_its_row(tmp_path: Path) -> None:
-    path = tmp_path / "BTC-5m.csv"
-    path.write_text("time,open,high,low,close,volume\n2025-06-01T00:00Z,1,1,1,1,1\nyesterday Z,1,1,1,1,1\n")
-    with pytest.raises(HistoryError, match="row 2, column 'time': 'yesterday Z' is not a time"):
-        read_history_file(path)
-
-
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".feather"])
 @pytest.mark.parametrize("content", [b"", b"\x00\x01garbage\xff" * 40], ids=["empty", "garbage"])
 def test_an_unreadable_file_is_refused_in_one_sentence(tmp_path: Path, suffix: str, content: bytes) -> None:
@@ -329,49 +224,6 @@ def test_a_history_that_does_not_take_one_file_takes_none(tmp_path: Path) -> Non
     done = import_files(history, [first, second])
     assert [file.counts for file in done] == [ImportCounts(5, 0, 0), ImportCounts(4, 0, 5)]
     assert history.candles("BTC", "5m")[:5].equals(random_candles(DAY, 5))
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_stated_zone_is_the_zone_of_times_that_name_none(tmp_path: Path, suffix: str) -> None:
-    candles = random_candles(DAY, 5)
-    local = zoned(candles, "Europe/Berlin").with_columns(pl.col("open_time").dt.replace_time_zone(None))
-    if suffix == ".csv":
-        local = local.with_columns(pl.col("open_time").dt.strftime("%Y-%m-%d %H:%M:%S"))
-    path = write(tmp_path / f"BTC-5m{suffix}", local)
-    content = read_history_file(path, StatedTimes(zone="Europe/Berlin"))
-    assert content.series[0].frame.equals(candles)
-
-
-@pytest.mark.parametrize(
-    ("hour", "told"),
-    [((2025, 3, 30, 2, 30), "2025-03-30 02:30"), ((2025, 10, 26, 2, 30), "2025-10-26 02:30")],
-)
-def test_an_hour_that_the_clock_skips_or_repeats_cannot_be_told(
-    tmp_path: Path, hour: tuple[int, ...], told: str
-) -> None:
-    naive = zoned(random_candles(utc_ms(*hour), 3), None)
-    with pytest.raises(HistoryError, match=f"row 1, column 'open_time': {told}.*Europe/Berlin"):
-        read_history_file(write(tmp_path / "BTC-5m.parquet", naive), StatedTimes(zone="Europe/Berlin"))
-
-
-def test_a_zone_in_the_file_wins_over_a_stated_one(tmp_path: Path) -> None:
-    candles = random_candles(DAY, 5)
-    path = write(tmp_path / "BTC-5m.csv", as_text(candles, "%Y-%m-%dT%H:%M:%SZ"))
-    content = read_history_file(path, StatedTimes(zone="Asia/Tokyo"))
-    assert content.series[0].frame.equals(candles)
-
-
-def test_a_stated_unit_must_be_that_of_the_numbers(tmp_path: Path) -> None:
-    candles = random_candles(DAY, 5)
-    path = write(tmp_path / "BTC-5m.csv", candles)
-    assert read_history_file(path, StatedTimes(unit="ms")).series[0].frame.equals(candles)
-    with pytest.raises(HistoryError, match="holds ms, --time-unit says s"):
-        read_history_file(path, StatedTimes(unit="s"))
-
-
-def test_a_zone_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UsageError, match="'Mars/Base' is no time zone"):
-        StatedTimes(zone="Mars/Base")
 
 
 def test_open_interest_is_read_at_its_own_times(tmp_path: Path) -> None:
