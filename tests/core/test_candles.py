@@ -1,10 +1,19 @@
+from decimal import Decimal
+
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from wonttrade_dagster.core.candles import aggregate_candles, closed_at, interval_ms, missing_open_times
+from wonttrade_dagster.core.candles import (
+    aggregate_candles,
+    closed_at,
+    day_volume_usd,
+    interval_ms,
+    missing_open_times,
+)
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
 
@@ -85,3 +94,38 @@ def test_only_bars_that_had_closed_are_seen(cycle_ms: int, bars: int) -> None:
 def test_a_bar_that_closes_at_the_cycle_time_is_seen() -> None:
     seen = closed_at(five_minute_bars(0, 3), "5m", 2 * FIVE_MINUTES, 1)
     assert seen["open_time_ms"].to_list() == [FIVE_MINUTES]
+
+
+@given(st.lists(st.decimals(0, 5_000, places=5), min_size=48, max_size=48))
+def test_volumes_of_the_venues_lots_add_up_to_the_very_float_that_the_venue_would_print(
+    volumes: list[Decimal],
+) -> None:
+    bars = five_minute_bars(0, 48).with_columns(volume=pl.Series([float(volume) for volume in volumes]))
+    assert aggregate_candles(bars, "4h", "5m")["volume"].to_list() == [float(sum(volumes))]
+    hours = aggregate_candles(bars, "1h", "5m")
+    assert aggregate_candles(hours, "4h", "1h")["volume"].to_list() == [float(sum(volumes))]
+
+
+@pytest.mark.parametrize("volumes", [[1e10 + 1, 1e10 + 1], [1e-9, 3e-9], [9e15, 2.0], [0.1 + 1e-12, 0.2]])
+def test_volumes_that_are_no_lots_are_summed_as_they_are(volumes: list[float]) -> None:
+    bars = five_minute_bars(0, 2).with_columns(volume=pl.Series(volumes))
+    made = aggregate_candles(bars, "15m", "5m", include_partial=True)
+    assert made["volume"].to_list() == [volumes[0] + volumes[1]]
+
+
+def test_the_volume_of_a_day_is_that_of_its_bars_and_absent_where_they_are_fewer() -> None:
+    bars = five_minute_bars(0, 300)
+    last = bars.tail(288)
+    by_hand = sum(v * c for v, c in zip(last["volume"], last["close"], strict=True))
+    assert day_volume_usd(bars, "5m") == pytest.approx(by_hand, rel=1e-12)
+    assert day_volume_usd(bars.head(287), "5m") is None
+    assert day_volume_usd(bars, "1m") is None
+    assert day_volume_usd(bars, "1w") is None
+
+
+def test_the_volume_of_a_day_does_not_depend_on_how_the_bars_lie_in_memory() -> None:
+    rng = np.random.default_rng(3)
+    bars = five_minute_bars(0, 700).with_columns(volume=pl.Series(rng.uniform(0, 9, 700)))
+    pieces = pl.concat([bars.head(401), bars.slice(401, 13), bars.tail(286)], rechunk=False)
+    assert pieces["volume"].n_chunks() == 3
+    assert day_volume_usd(pieces, "5m") == day_volume_usd(bars.tail(288).clone(), "5m")

@@ -19,6 +19,7 @@ import polars as pl
 
 from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, MarketHistory
 from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory, frame_bytes
+from wonttrade_dagster.core.candles import notional_sum_usd
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.funding import missing_hours
 from wonttrade_dagster.core.indicators import IndicatorEngine
@@ -93,7 +94,7 @@ class _Tape:
     def day_volume_usd(self, cycle_ms: int) -> float | None:
         bars = DAY_MS // self.intraday.step_ms
         end = self.intraday.closed(cycle_ms)
-        return float(self.notional_usd.slice(end - bars, bars).sum()) if end >= bars else None
+        return notional_sum_usd(self.notional_usd.slice(end - bars, bars)) if end >= bars else None
 
 
 class BacktestReplayProvider(MarketData):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from wonttrade_dagster.adapters.hyperliquid.fields import Row, as_list, broken, rows
+from wonttrade_dagster.core.candles import day_volume_usd
 from wonttrade_dagster.core.errors import VenueAnswerError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
@@ -115,7 +116,11 @@ def symbol_market(
     long_term: CandleSeries,
     open_interest_mean_base: float | None,
 ) -> SymbolMarket:
-    """Context and candles of one symbol, wherever they came from."""
+    """Context and candles of one symbol, wherever they came from.
+
+    The volume of the day is that of the bars, as in a backtest; the venue's own where they are too few.
+    """
+    of_bars_usd = day_volume_usd(intraday.frame, intraday.interval)
     return SymbolMarket(
         asset=asset,
         mid_px=context.mid_px,
@@ -123,7 +128,7 @@ def symbol_market(
         oracle_px=context.oracle_px,
         funding_rate_hourly=float(context.funding_rate_hourly),
         open_interest_base=float(context.open_interest_base),
-        day_volume_usd=float(context.day_volume_usd),
+        day_volume_usd=float(context.day_volume_usd) if of_bars_usd is None else of_bars_usd,
         intraday=intraday,
         long_term=long_term,
         open_interest_mean_base=open_interest_mean_base,
