@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypedDict
 
 import polars as pl
 
@@ -269,7 +270,6 @@ def performance_figures(
         raise ValueError("an equity curve needs at least one point")
     points: list[tuple[int, float]] = equity.select("time_ms", "account_value_usd").rows()
     trips = round_trips(fills)
-    closed = [trip for trip in trips if trip.closed_ms is not None]
     mean_equity, traded = float(equity["account_value_usd"].to_numpy().mean()), traded_usd(fills)
     return PerformanceFigures(
         opening_equity_usd=points[0][1],
@@ -282,6 +282,27 @@ def performance_figures(
         turnover_fraction=traded / mean_equity if mean_equity > 0 else None,
         fees_usd=float(fills["fee_usd"].sum()),
         funding_usd=funding_usd,
+        **_endings(trips),
+        exposure_fraction=_exposure(trips, points[0][0], points[-1][0]),
+        unprotected=unprotected or Unprotected(),
+    )
+
+
+class _Endings(TypedDict):
+    """How round trips ended, by the fields of :class:`PerformanceFigures`."""
+
+    round_trips: int
+    open_round_trips: int
+    win_fraction: float | None
+    stop_fraction: float | None
+    take_profit_fraction: float | None
+    liquidations: int
+    mean_holding_ms: float | None
+
+
+def _endings(trips: Sequence[RoundTrip]) -> _Endings:
+    closed = [trip for trip in trips if trip.closed_ms is not None]
+    return _Endings(
         round_trips=len(closed),
         open_round_trips=len(trips) - len(closed),
         win_fraction=_share(closed, [trip for trip in closed if trip.net_pnl_usd > 0]),
@@ -289,8 +310,6 @@ def performance_figures(
         take_profit_fraction=_share(closed, [trip for trip in closed if trip.closed_by == "take_profit"]),
         liquidations=sum(trip.closed_by == "liquidation" for trip in closed),
         mean_holding_ms=_mean([trip.holding_ms or 0 for trip in closed]),
-        exposure_fraction=_exposure(trips, points[0][0], points[-1][0]),
-        unprotected=unprotected or Unprotected(),
     )
 
 

@@ -136,10 +136,7 @@ class PositionReconciler:
         self._sweep_untracked(account, draft)
         for symbol in self._symbols:
             scene = self._scene(symbol, cycle_ms, account, reference_px)
-            if isinstance(applied, Decision):
-                self._follow(scene, applied.target(symbol), _target(prior, symbol), draft)
-            else:
-                self._keep(scene, _target(prior, symbol), draft)
+            self._settle(scene, applied, _target(prior, symbol), draft)
         return ExecutionPlan(
             cycle_ms=cycle_ms,
             actions=draft.actions(),
@@ -148,6 +145,15 @@ class PositionReconciler:
             alerts=tuple(draft.alerts),
             account=account,
         )
+
+    def _settle(
+        self, scene: _Scene, applied: Decision | Refusal, prior: TargetPosition | None, draft: _Draft
+    ) -> None:
+        """One symbol: what the decision wants of it, or without one what stands."""
+        if isinstance(applied, Decision):
+            self._follow(scene, applied.target(scene.symbol), prior, draft)
+        else:
+            self._keep(scene, prior, draft)
 
     # --- reading the account -----------------------------------------------------------------------
 

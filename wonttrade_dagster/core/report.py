@@ -7,7 +7,7 @@ Does not belong here: reading them, keeping it, drawing it.
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from wonttrade_dagster.core.breaker import after_cycle
 from wonttrade_dagster.core.model import (
@@ -21,8 +21,10 @@ from wonttrade_dagster.core.model import (
     DecisionRecord,
     ExecutionPlan,
     ExecutionReport,
+    OpenOrder,
     PerformanceSoFar,
     PlaceOrder,
+    Position,
     Refusal,
     Stage,
     StageFailure,
@@ -57,26 +59,46 @@ def build_report(
     plan: ExecutionPlan = stages[Stage.EXECUTION_PLANS]
     execution: ExecutionReport = stages[Stage.EXECUTIONS]
     record: DecisionRecord = stages[Stage.DECISIONS]
-    failures = tuple({s for s in stages.values() if isinstance(s, StageFailure)})
     outcome, reason, detail = _verdict(record, plan, execution)
     return CycleReport(
         cycle_ms=cycle_ms,
         outcome=outcome,
         reason=reason,
         detail=detail,
-        account_value_usd=account.account_value_usd if account else None,
         actions_planned=len(plan.actions),
         actions_failed=sum(result.status in _FAILED for result in execution.results),
         model_latency_ms=record.reply.latency_ms if record.reply else None,
         finished_at_ms=now_ms,
         alerts=plan.alerts + execution.alerts,
-        positions=account.positions if account else (),
-        protection=tuple(o for o in account.open_orders if o.leg is not None) if account else (),
-        stage_failures=tuple(sorted(failures, key=lambda failure: failure.stage)),
+        stage_failures=_failures(stages),
+        **_holdings(account),
         fills=activity.fills if activity else (),
         activity_until_ms=_booked_until_ms(cycle_ms, activity, last),
         performance=_book(performance, activity),
     )
+
+
+class _Holdings(TypedDict):
+    """What the account held when the cycle ended, by the fields of ``CycleReport``."""
+
+    account_value_usd: Decimal | None
+    positions: tuple[Position, ...]
+    protection: tuple[OpenOrder, ...]
+
+
+def _holdings(account: AccountSnapshot | None) -> _Holdings:
+    if account is None:
+        return _Holdings(account_value_usd=None, positions=(), protection=())
+    protection = tuple(order for order in account.open_orders if order.leg is not None)
+    return _Holdings(
+        account_value_usd=account.account_value_usd, positions=account.positions, protection=protection
+    )
+
+
+def _failures(stages: Mapping[Stage, Any]) -> tuple[StageFailure, ...]:
+    """Each once, by the name of its stage: what failed early is carried on as the record of later stages."""
+    failures = {record for record in stages.values() if isinstance(record, StageFailure)}
+    return tuple(sorted(failures, key=lambda failure: failure.stage))
 
 
 def _verdict(

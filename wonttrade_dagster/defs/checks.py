@@ -23,39 +23,53 @@ from wonttrade_dagster.defs.metadata import Metadata, table
 from wonttrade_dagster.defs.stages import stage_key
 from wonttrade_dagster.settings import Settings
 
+FindInReport = Callable[[CycleReport], Sequence[Sequence[object]]]
+
 
 def live_checks(family: str) -> Sequence[dg.AssetChecksDefinition]:
     """Checks of the live family."""
+    reports = stage_key(family, Stage.CYCLE_REPORTS)
+    return [
+        _report_check(
+            "positions_protected",
+            reports,
+            "Every open position has a stop-loss and a take-profit that cover its whole size.",
+            "unprotected",
+            ("symbol", "leg", "size"),
+            unprotected,
+        ),
+        _report_check(
+            "market_plausible",
+            reports,
+            "The market of the last cycle was there, fresh, and such that it could be believed.",
+            "offences",
+            ("reason", "offence"),
+            market_failures,
+        ),
+    ]
 
-    @dg.asset_check(
-        asset=stage_key(family, Stage.CYCLE_REPORTS),
-        name="positions_protected",
-        description="Every open position has a stop-loss and a take-profit that cover its whole size.",
-    )
-    def positions_protected(live_cycle: dg.ResourceParam[LiveCycle]) -> dg.AssetCheckResult:
+
+def _report_check(
+    name: str,
+    asset: dg.AssetKey,
+    description: str,
+    label: str,
+    columns: Sequence[str],
+    find: FindInReport,
+) -> dg.AssetChecksDefinition:
+    """A check that passes when nothing is found in the last report; what is found stands under ``label``."""
+
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def check(live_cycle: dg.ResourceParam[LiveCycle]) -> dg.AssetCheckResult:
         report = live_cycle.ledger.last_report(_now_ms() + 1)
-        naked = unprotected(report) if report else []
+        found = find(report) if report else []
         metadata: Metadata = {
             "cycle": utc_minute(report.cycle_ms) if report else "none has run",
-            "unprotected": table(("symbol", "leg", "size"), naked),
+            label: table(columns, found),
         }
-        return dg.AssetCheckResult(passed=not naked, metadata=metadata)
+        return dg.AssetCheckResult(passed=not found, metadata=metadata)
 
-    @dg.asset_check(
-        asset=stage_key(family, Stage.CYCLE_REPORTS),
-        name="market_plausible",
-        description="The market of the last cycle was there, fresh, and such that it could be believed.",
-    )
-    def market_plausible(live_cycle: dg.ResourceParam[LiveCycle]) -> dg.AssetCheckResult:
-        report = live_cycle.ledger.last_report(_now_ms() + 1)
-        failed = market_failures(report) if report else []
-        metadata: Metadata = {
-            "cycle": utc_minute(report.cycle_ms) if report else "none has run",
-            "offences": table(("reason", "offence"), failed),
-        }
-        return dg.AssetCheckResult(passed=not failed, metadata=metadata)
-
-    return [positions_protected, market_plausible]
+    return check
 
 
 def market_failures(report: CycleReport) -> list[tuple[str, str]]:
@@ -86,39 +100,52 @@ MOST_ROWS = 200
 Find = Callable[[MarketHistory, Settings], Sequence[Sequence[object]]]
 
 
+BAR = ("symbol", "interval", "open time")
+RUN = ("symbol", "series", "first missing", "last missing", "count", "at the venue")
+
+
 def history_checks() -> Sequence[dg.AssetChecksDefinition]:
     """Checks of the history family. They tell and stop nothing: a backtest refuses holes itself."""
-    bar = ("symbol", "interval", "open time")
-    run = ("symbol", "series", "first missing", "last missing", "count", "at the venue")
+    return [*_stored_candle_checks(), *_tracked_symbol_checks(), *_funding_checks()]
+
+
+def _stored_candle_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Of the candles that are stored, whatever is configured."""
     return [
         _check(
             "candles_complete",
             CANDLES,
             "No candle is missing between the first and the last one stored of a series.",
-            run,
+            RUN,
             lambda history, _: [row for row in gap_rows(history) if row[1] != "funding"],
         ),
         _check(
             "no_future_candle",
             CANDLES,
             "Every stored candle had closed when this check ran.",
-            bar,
+            BAR,
             lambda history, _: history_audit.future_candles(history, _now_ms()),
         ),
         _check(
             "prices_in_order",
             CANDLES,
             "Prices are positive, open and close lie between low and high, no volume is negative.",
-            (*bar, "open", "high", "low", "close", "volume"),
+            (*BAR, "open", "high", "low", "close", "volume"),
             lambda history, _: history_audit.disordered_prices(history),
         ),
         _check(
             "longer_candles_agree",
             CANDLES,
             "A stored candle equals the finer stored ones that make it up; backtests use the finer ones.",
-            (*bar, "made of", "column", "stored", "made"),
+            (*BAR, "made of", "column", "stored", "made"),
             lambda history, _: history_audit.disagreeing_bars(history),
         ),
+    ]
+
+
+def _tracked_symbol_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Of what the configured symbols need."""
+    return [
         _check(
             "symbols_present",
             CANDLES,
@@ -136,11 +163,16 @@ def history_checks() -> Sequence[dg.AssetChecksDefinition]:
             lambda history, settings: history_audit.old_series(history, settings.symbols.tracked, _now_ms()),
             severity=dg.AssetCheckSeverity.WARN,
         ),
+    ]
+
+
+def _funding_checks() -> Sequence[dg.AssetChecksDefinition]:
+    return [
         _check(
             "funding_complete",
             FUNDING,
             "No hour is missing between the first and the last rate of a symbol.",
-            run,
+            RUN,
             lambda history, _: [row for row in gap_rows(history) if row[1] == "funding"],
         ),
         _check(

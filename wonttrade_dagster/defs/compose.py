@@ -283,6 +283,17 @@ def breaker_rules(settings: Settings) -> BreakerRules:
     )
 
 
+def _state_loader(
+    settings: Settings, market: MarketData, account: Venue, max_market_age_ms: int
+) -> StateLoader:
+    jump = settings.resilience.max_price_jump_fraction
+    return StateLoader(market, account, max_market_age_ms, settings.symbols.tracked, jump)
+
+
+def _context_builder(settings: Settings, template: PromptTemplate, cycle_minutes: int) -> ContextBuilder:
+    return ContextBuilder(template, risk_limits(settings), execution_rules(settings), cycle_minutes)
+
+
 def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     """Every part of the live family; opens no connection to the venue yet."""
     clock, audit = SystemClock(), journal(settings)
@@ -293,17 +304,9 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     account.warm_up()
     model.warm_up()
     parts = CycleParts(
-        state=StateLoader(
-            data,
-            account,
-            int(settings.resilience.max_market_age_seconds * 1000),
-            settings.symbols.tracked,
-            settings.resilience.max_price_jump_fraction,
-        ),
+        state=_state_loader(settings, data, account, int(settings.resilience.max_market_age_seconds * 1000)),
         indicators=IndicatorEngine(settings.symbols.series_points).compute,
-        context_builder=ContextBuilder(
-            template, risk_limits(settings), rules, settings.runtime.cycle_minutes
-        ),
+        context_builder=_context_builder(settings, template, settings.runtime.cycle_minutes),
         decision_engine=decision_engine(
             settings, template, clock, model, SpendingCaps(per_day_usd=settings.llm.max_usd_per_day)
         ),
@@ -343,11 +346,9 @@ def compose_backtest_parts(
     template, rules = prompt_template(settings, prompt), execution_rules(settings)
     points = settings.symbols.series_points
     return CycleParts(
-        state=StateLoader(
-            replay, executor.venue, 0, settings.symbols.tracked, settings.resilience.max_price_jump_fraction
-        ),
+        state=_state_loader(settings, replay, executor.venue, 0),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
-        context_builder=ContextBuilder(template, risk_limits(settings), rules, cycle_minutes),
+        context_builder=_context_builder(settings, template, cycle_minutes),
         decision_engine=decision_engine(
             settings,
             template,

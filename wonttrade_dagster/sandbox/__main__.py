@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from wonttrade_dagster.core.errors import WontTradeError
-from wonttrade_dagster.sandbox.server import DEFAULT_SEED, run_sandbox
+from wonttrade_dagster.sandbox.server import DEFAULT_SEED, SandboxOptions, run_sandbox
 
 
 def main() -> int:
@@ -27,14 +27,16 @@ def main() -> int:
     args = parser.parse_args()
     try:
         run_sandbox(
-            args.port,
-            args.model_port,
-            args.seed,
-            model_latency_ms=args.model_latency_ms,
-            rate_limits=args.rate_limits,
-            candles=args.candles,
-            script=args.script,
-            state_path=args.state,
+            SandboxOptions(
+                port=args.port,
+                model_port=args.model_port,
+                seed=args.seed,
+                model_latency_ms=args.model_latency_ms,
+                rate_limits=args.rate_limits,
+                candles=args.candles,
+                script=args.script,
+                state_path=args.state,
+            )
         )
     except WontTradeError as error:
         sys.stderr.write(f"{error}\n")

@@ -12,9 +12,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox.options import VenueOptions
@@ -100,30 +101,33 @@ class Sandbox:
         self.close()
 
 
-def run_sandbox(  # noqa: PLR0913 (the command's options, one by one, each with its default)
-    port: int = 0,
-    model_port: int = 0,
-    seed: int = DEFAULT_SEED,
-    *,
-    model_latency_ms: int = 0,
-    announce: Callable[[str], Any] | None = None,
-    rate_limits: bool = False,
-    candles: Sequence[Path] = (),
-    script: Path | None = None,
-    state_path: Path | None = None,
-) -> None:
-    """Serve both until SIGTERM or SIGINT; prints one JSON line with both URLs when ready.
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """What ``wonttrade sandbox`` can be told.
 
-    Args:
+    Attributes:
         port: of the venue, 0 for a free one.
         model_port: of the model server, 0 for a free one.
         seed: makes market and model reproducible.
         model_latency_ms: how long the model pretends to think.
-        announce: gets the line instead of standard output.
         rate_limits: enforce the venue's limits on requests and actions.
         candles: recorded candles (Parquet or CSV) that the market replays; the last whole day is today.
         script: a JSON file of price moves, played from the start on.
         state_path: a file that the venue's state is kept in, and taken from when it is there.
+    """
+
+    port: int = 0
+    model_port: int = 0
+    seed: int = DEFAULT_SEED
+    model_latency_ms: int = 0
+    rate_limits: bool = False
+    candles: Sequence[Path] = ()
+    script: Path | None = None
+    state_path: Path | None = None
+
+
+def run_sandbox(options: SandboxOptions) -> None:
+    """Serve both until SIGTERM or SIGINT; prints one JSON line with both URLs when ready.
 
     Raises:
         UsageError: a port is taken, or one of the files is not what it should be.
@@ -131,17 +135,17 @@ def run_sandbox(  # noqa: PLR0913 (the command's options, one by one, each with 
     """
     stop = _stop_signal()
     with Sandbox(
-        seed,
-        port,
-        model_port,
-        model_latency_ms=model_latency_ms,
-        replay=_recordings(candles),
-        rate_limits=rate_limits,
-        state_path=state_path,
+        options.seed,
+        options.port,
+        options.model_port,
+        model_latency_ms=options.model_latency_ms,
+        replay=_recordings(options.candles),
+        rate_limits=options.rate_limits,
+        state_path=options.state_path,
     ) as sandbox:
-        if script is not None:
-            _play(sandbox.venue, script)
-        (announce or _print_line)(json.dumps(sandbox.urls()))
+        if options.script is not None:
+            _play(sandbox.venue, options.script)
+        _print_line(json.dumps(sandbox.urls()))
         while not stop.wait(0.5):
             pass
 
