@@ -25,13 +25,14 @@ app.add_typer(history_app, name="history")
 
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
-CYCLE_HELP = "Its UTC minute, like 2026-11-23T12:03, or last."
+CYCLE = typer.Argument(help="Its UTC minute, like 2026-11-23T12:03, or last.", metavar="CYCLE")
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite values that differ.")]
 Symbols = Annotated[
     str | None, typer.Option(help="Separated by commas; default: the tracked ones, for export all.")
 ]
 FromDay = Annotated[str | None, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")]
 ToDay = Annotated[str | None, typer.Option("--to", help="Last UTC day, included.")]
+Seed = Annotated[int, typer.Option(help="The same seed walks the same market.")]
 Format = Literal["table", "csv", "json"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 BacktestId = Annotated[str | None, typer.Option("--backtest", help="Of this backtest, not of live trading.")]
@@ -59,7 +60,7 @@ def demo(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where the demo writes; never shared with anything real.")
     ] = Path("data/demo"),
-    seed: Annotated[int, typer.Option(help="The same seed walks the same market.")] = 7,
+    seed: Seed = 7,
     json: Json = False,
 ) -> None:
     """Everything once, with nothing but the checkout: no account, no key, no internet.
@@ -93,8 +94,8 @@ def up(
 
 @app.command()
 def backtest(
-    first_day: Annotated[str | None, typer.Option("--from", help="First UTC day, YYYY-MM-DD.")] = None,
-    last_day: Annotated[str | None, typer.Option("--to", help="Last UTC day, included.")] = None,
+    first_day: FromDay = None,
+    last_day: ToDay = None,
     resume: Annotated[
         str | None, typer.Option("--resume", help="Go on with an interrupted backtest.", metavar="ID")
     ] = None,
@@ -198,7 +199,7 @@ def report(
 
 @app.command()
 def explain(
-    cycle: Annotated[str, typer.Argument(help=CYCLE_HELP, metavar="CYCLE")],
+    cycle: Annotated[str, CYCLE],
     backtest_id: BacktestId = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write the story as a page.")] = None,
     prompt: Annotated[bool, typer.Option("--prompt", help="Show the prompt's text as well.")] = False,
@@ -213,7 +214,7 @@ def explain(
 
 @app.command()
 def replay(
-    cycle: Annotated[str | None, typer.Argument(help=CYCLE_HELP, metavar="CYCLE")] = None,
+    cycle: Annotated[str | None, CYCLE] = None,
     every: Annotated[bool, typer.Option("--all", help="Every stored cycle, with counts.")] = False,
     backtest_id: BacktestId = None,
     config: Config = DEFAULT_CONFIG,
@@ -253,7 +254,7 @@ def sql(
 def sandbox(
     port: Annotated[int, typer.Option(help="Port of the loopback venue; 0 picks one.")] = 8600,
     model_port: Annotated[int, typer.Option(help="Port of the loopback model server; 0 picks one.")] = 8601,
-    seed: Annotated[int, typer.Option(help="The same seed walks the same market.")] = 7,
+    seed: Seed = 7,
     model_latency_ms: Annotated[int, typer.Option(help="How long the stand-in thinks.")] = 0,
     rate_limits: Annotated[bool, typer.Option("--rate-limits", help="Enforce the venue's limits.")] = False,
     candles: Annotated[
@@ -263,15 +264,17 @@ def sandbox(
     state: Annotated[Path | None, typer.Option(help="Keep the venue's state in this file.")] = None,
 ) -> None:
     """The loopback venue and the loopback model server alone; prints one JSON line when ready."""
-    from wonttrade_dagster.sandbox.server import run_sandbox
+    from wonttrade_dagster.sandbox.server import SandboxOptions, run_sandbox
 
     run_sandbox(
-        port=port,
-        model_port=model_port,
-        seed=seed,
-        model_latency_ms=model_latency_ms,
-        rate_limits=rate_limits,
-        candles=candles or (),
-        script=script,
-        state_path=state,
+        SandboxOptions(
+            port=port,
+            model_port=model_port,
+            seed=seed,
+            model_latency_ms=model_latency_ms,
+            rate_limits=rate_limits,
+            candles=candles or (),
+            script=script,
+            state_path=state,
+        )
     )
