@@ -36,7 +36,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "core": Benchmark("plan, prompt, judgement and indicators, each with its goal", 200, "calls", 100_000),
     "backtest": Benchmark(
-        "backtest cycles: model over HTTP or in process, journal synced always or in batches, by stage",
+        "backtest cycles: model over HTTP or canned, journal synced always or in batches, by stage",
         count=576,
         unit="cycles",
         most=100_000,

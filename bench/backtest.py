@@ -1,10 +1,11 @@
 """Backtest cycles: what the model's HTTP call and the journal's fsync cost, and where the rest goes.
 
-Belongs here: the product's loop over generated history in four variants. Does not belong here: the report.
+Belongs here: the product's loop over generated history in three variants: a model over HTTP, and its replies
+handed out again with the journal synced in batches or always. Does not belong here: the report.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
@@ -15,7 +16,7 @@ from typing import Any
 from bench.candles import MINUTE_MS, SYMBOLS, fill_history
 from bench.ground import servers, work_folder, write_settings
 from bench.measure import Figure, Laps, Result, peak_rss_mb
-from bench.meters import MeteredModel, RuleInProcess
+from bench.meters import Canned, MeteredModel
 from wonttrade_dagster.adapters.backtest_line import shared_of
 from wonttrade_dagster.adapters.backtest_results import BacktestResults, open_results
 from wonttrade_dagster.adapters.clock import FixedClock
@@ -27,6 +28,7 @@ from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle import EDGES, CycleRun
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.model import ModelReply
 from wonttrade_dagster.core.simulation import Event
 from wonttrade_dagster.defs.backtest_run import LOOK_BACK_MS, replay_of
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
@@ -39,8 +41,10 @@ HISTORY_DAYS = 170
 """1,000 candles of four hours before the first decision."""
 BATCH = 64
 WARM_UP = 5
-VARIANTS = (("http_batched", True, BATCH), ("http_synced", True, 1),
-            ("in_process_batched", False, BATCH), ("in_process_synced", False, 1))  # fmt: skip
+HTTP = "http_batched"
+CANNED = {"canned_batched": BATCH, "canned_synced": 1}
+GOALS = {"canned_batched": 1000.0, "canned_synced": 300.0}
+"""Cycles per second without the model: as-of snapshot to ledger."""
 
 
 def run(count: int, seed: int) -> Result:
@@ -49,12 +53,14 @@ def run(count: int, seed: int) -> Result:
         settings = write_settings(folder, urls)
         replay = _replay(settings, WARM_UP + count, seed)
         before_mb = peak_rss_mb()
-        runs = {
-            name: _timed(_Backtest.of(settings, replay, folder / name, sync_every, is_http=is_http), count)
-            for name, is_http, sync_every in VARIANTS
+        runs = {HTTP: _timed(_Backtest.of(settings, replay, folder / HTTP, BATCH), count)}
+        told = runs[HTTP].model.replies
+        runs |= {
+            name: _timed(_Backtest.of(settings, replay, folder / name, sync_every, told), count)
+            for name, sync_every in CANNED.items()
         }
         after_mb = peak_rss_mb()
-        stages = _Backtest.of(settings, replay, folder / "stages", BATCH, is_http=True)
+        stages = _Backtest.of(settings, replay, folder / "stages", BATCH, told)
         laps = stages.run_by_stage(count)
     if len({each.equity_usd for each in (*runs.values(), stages)}) > 1:
         raise WontTradeError("the variants did not trade alike: their figures cannot be compared")
@@ -90,16 +96,16 @@ class _Backtest:
         replay: BacktestReplayProvider,
         folder: Path,
         sync_every: int,
-        *,
-        is_http: bool,
+        told: Sequence[ModelReply] = (),
     ) -> "_Backtest":
+        """Asks the settings' model over HTTP, or hands out what it ``told`` before."""
         clock, audit, ledger = FixedClock(FROM_MS), MemoryAudit(), MemoryLedger()
         executor = Executors().for_backtest(settings, audit, clock, replay)
         parts = compose_backtest_parts(
             settings, settings.llm.model, settings.llm.prompt, CADENCE_MINUTES, replay, executor
         )
         engine = parts.decision_engine
-        model = MeteredModel(engine.model if is_http else RuleInProcess())
+        model = MeteredModel(Canned(iter(told)) if told else engine.model)
         engine = replace(engine, model=model)
         parts = replace(parts, audit=audit, ledger=ledger, clock=clock, decision_engine=engine)
         results = open_results(folder, sync_every=sync_every, secrets=settings.secret_values())
@@ -176,7 +182,7 @@ def _result(
 ) -> Result:
     cycles = {name: _cycles(each) for name, each in runs.items()}
     figures = [
-        *(_rate(f"cycles_per_second.{name}", each) for name, each in cycles.items()),
+        *(_rate(f"cycles_per_second.{name}", each, GOALS.get(name)) for name, each in cycles.items()),
         *(Figure.of(f"cycle.{name}", each) for name, each in cycles.items()),
         *(
             Figure.of(f"model_call.{name}", each.model.laps)
@@ -188,9 +194,9 @@ def _result(
     cpu_ms = {name: sum(each.cpu_ms) for name, each in laps.items()}
     shares = {f"cpu_share.{name}": each / sum(cpu_ms.values()) for name, each in cpu_ms.items()}
     ratios = {
-        "http_to_in_process": _mean(cycles["http_batched"]) / _mean(cycles["in_process_batched"]),
-        "synced_to_batched": _mean(cycles["in_process_synced"]) / _mean(cycles["in_process_batched"]),
-        "last_tenth_to_first": _growth(cycles["in_process_batched"]),
+        "http_to_canned": _mean(cycles[HTTP]) / _mean(cycles["canned_batched"]),
+        "synced_to_batched": _mean(cycles["canned_synced"]) / _mean(cycles["canned_batched"]),
+        "last_tenth_to_first": _growth(cycles["canned_batched"]),
     }
     facts |= {
         "fills": len(stages.results.fills),
@@ -201,14 +207,14 @@ def _result(
     return Result(figures, ratios | shares, facts)
 
 
-def _rate(name: str, laps: Laps) -> Figure:
+def _rate(name: str, laps: Laps, goal: float | None) -> Figure:
     """Cycles a second over up to ten stretches of the backtest, each at least one batch of the journal."""
     size = max(len(laps.wall_ms) // 10, min(BATCH, len(laps.wall_ms)))
     starts = range(0, len(laps.wall_ms) - size + 1, size)
     wall, cpu = (
         [1000 * size / sum(ms[at : at + size]) for at in starts] for ms in (laps.wall_ms, laps.cpu_ms)
     )
-    return Figure(name, "1/s", wall, cpu, is_rate=True)
+    return Figure(name, "1/s", wall, cpu, goal, is_rate=True)
 
 
 def _mean(laps: Laps) -> float:

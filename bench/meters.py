@@ -10,36 +10,36 @@ from typing import Any
 
 from bench.measure import Laps
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.core.model import ModelReply, Prompt, TokenUsage
+from wonttrade_dagster.core.model import ModelReply, Prompt
 from wonttrade_dagster.core.ports import LanguageModel
-from wonttrade_dagster.sandbox.rule_model import MODEL_NAME, reply_text
 
 
 @dataclass(frozen=True, slots=True)
 class MeteredModel(LanguageModel):
-    """Another model, with a stopwatch around its call."""
+    """Another model, with a stopwatch around its call; keeps what it answered."""
 
     model: LanguageModel
     laps: Laps = field(default_factory=Laps)
+    replies: list[ModelReply] = field(default_factory=list)
 
     def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
         """Whatever the other one answers."""
         with self.laps.lap():
-            return self.model.complete(prompt, schema, deadline_ms)
+            reply = self.model.complete(prompt, schema, deadline_ms)
+        self.replies.append(reply)
+        return reply
 
 
-class RuleInProcess(LanguageModel):
-    """The loopback server's rule without the server: the peer that shows what HTTP and the SDK cost."""
+@dataclass(slots=True)
+class Canned(LanguageModel):
+    """Replies that a server gave before, handed out again: what is left is the cycle without its model."""
 
-    def __init__(self) -> None:
-        self._clock = SystemClock()
+    replies: Iterator[ModelReply]
 
     def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
-        """The same text as over HTTP."""
-        del schema, deadline_ms
-        sent_at_ms = self._clock.now_ms()
-        text = reply_text(prompt.user)
-        return ModelReply(text, MODEL_NAME, None, "stop", TokenUsage(), sent_at_ms, self._clock.now_ms())
+        """The next one."""
+        del prompt, schema, deadline_ms
+        return next(self.replies)
 
 
 @contextmanager

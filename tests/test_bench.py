@@ -66,7 +66,7 @@ def test_backtest_variants_trade_alike_and_show_where_the_time_goes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = figures_of(capsys, "backtest", "--count", "6")
-    variants = ("http_batched", "http_synced", "in_process_batched", "in_process_synced")
+    variants = ("http_batched", "canned_batched", "canned_synced")
     rates = {f"cycles_per_second.{name}" for name in variants}
     cycles = {f"cycle.{name}" for name in variants}
     assert rates | cycles | STAGES | {"stage.advance", "stage.write"} <= data["figures"].keys()
