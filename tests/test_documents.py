@@ -1,176 +1,30 @@
-"""The documents: what they show can be typed, what they link exists, what they list is what the code has.
+"""The documents: what they link exists, what they list is what the code has, their shape stays.
 
 Belongs here: README, CHANGELOG, CONTRIBUTING and the pages of ``docs/`` against the code.
-Does not belong here: ``docs/configuration.md`` against the settings and ``docs/prompt.md`` against the rules.
+Does not belong here: the commands they show (``test_document_commands.py``), ``docs/configuration.md`` against
+the settings (``test_settings_documents.py``) and ``docs/prompt.md`` against the rules.
 """
 
 import ast
-import json
 import re
-import shlex
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
-import typer
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
+from document_pages import ARCHITECTURE, INLINE, OPERATIONS, PAGES, README, ROOT, fenced, prose_of, text_of
 
 from wonttrade_dagster.adapters import ledger_tables, ledger_texts, snapshot_candles
 from wonttrade_dagster.adapters.metrics import COUNTERS, GAUGES
-from wonttrade_dagster.cli.app import app, run
 from wonttrade_dagster.cli.check import QUESTIONS
 from wonttrade_dagster.core.cycle import EDGES
-from wonttrade_dagster.sandbox.server import Sandbox
 from wonttrade_dagster.settings import Settings
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wonttrade_dagster"
-BIN = Path(sys.executable).parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
-README, OPERATIONS, ARCHITECTURE = PAGES[0], ROOT / "docs/operations.md", ROOT / "docs/architecture.md"
-COMMANDS: Any = typer.main.get_command(app)
 MAX_PICTURE_BYTES = 300_000
-
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SNAKE = re.compile(r"[a-z]+(_[a-z]+)+")
-
-
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def prose_of(page: Path) -> str:
-    return FENCE.sub("", text_of(page))
-
-
-def fenced(page: Path, *languages: str) -> list[str]:
-    return [body for language, body in FENCE.findall(text_of(page)) if language in languages]
-
-
-def shell_commands() -> Iterator[tuple[str, list[str]]]:
-    """Every command of a shell block, as page and words."""
-    for page in PAGES:
-        for block in fenced(page, "bash", "sh", "console", ""):
-            for line in block.splitlines():
-                for command in line.split("&&"):
-                    if words := shlex.split(command, comments=True):
-                        yield page.name, words
-
-
-def inline_commands() -> Iterator[tuple[str, list[str]]]:
-    """Commands in running text that begin like one that can be typed."""
-    for page in PAGES:
-        for span in INLINE.findall(prose_of(page)):
-            if span.startswith(("uv run ", "wonttrade ")):
-                yield page.name, shlex.split(span)
-
-
-def below(command: Any) -> Mapping[str, Any]:
-    """The subcommands of a group; nothing for a command."""
-    return command.commands if isinstance(command, TyperGroup) else {}
-
-
-def subcommand(words: Sequence[str]) -> tuple[Any, list[str]]:
-    """The command of the tree that the words after ``wonttrade`` name, and its own arguments."""
-    command, rest = COMMANDS, list(words)
-    while rest and below(command):
-        command = below(command)[rest.pop(0)]
-    return command, rest
-
-
-def parse(words: Sequence[str]) -> None:
-    """Parse the arguments as typing them would; nothing is run. Raises what typer raises."""
-    command, arguments = subcommand(words)
-    assert not below(command), f"{words} is only a part of a command"
-    command.make_context(command.name, arguments)
-
-
-def tasks() -> set[str]:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return set(settings["tool"]["poe"]["tasks"])
-
-
-# --- commands --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("page", "words"), [pytest.param(*c, id=" ".join(c[1])) for c in shell_commands()])
-def test_a_command_that_a_page_shows_can_be_typed(page: str, words: list[str]) -> None:
-    if words[:2] == ["uv", "run"]:
-        words = words[2:]
-    if words[0] == "wonttrade":
-        parse(words[1:])
-    elif words[0] == "poe":
-        assert words[1] in tasks()
-    elif words[0] == "cp":
-        assert (ROOT / words[1]).is_file()
-    elif words[0] in {"pytest", "dagster"}:
-        assert (BIN / words[0]).exists()
-    else:
-        assert words in (["python3", "-m", "pip", "install", "uv"], ["uv", "sync"]), f"{page} shows {words}"
-
-
-def test_the_pages_show_commands_at_all() -> None:
-    shown = [words for _, words in shell_commands()]
-
-    assert len(shown) > 12
-    assert sum("wonttrade" in words for words in shown) > 8
-
-
-def test_a_command_named_in_a_sentence_exists() -> None:
-    named = list(inline_commands())
-
-    assert named
-    for _, words in named:
-        program, *rest = words[2:] if words[0] == "uv" else words
-        if program == "wonttrade":
-            subcommand(rest)
-        elif program == "poe":
-            assert rest[0] in tasks()
-
-
-def test_an_option_named_in_a_sentence_exists() -> None:
-    def options(command: Any) -> set[str]:
-        own = {name for parameter in command.params for name in parameter.opts}
-        return own.union(*map(options, below(command).values()))
-
-    named = {
-        span.split()[0]
-        for page in PAGES
-        for span in INLINE.findall(prose_of(page))
-        if span.startswith("--") and "mypy" not in span
-    }
-
-    assert named
-    assert named <= options(COMMANDS)
-
-
-def test_the_readme_mentions_every_command() -> None:
-    names = set(below(COMMANDS))
-
-    assert {"demo", "check", "up", "backtest", "history", "report", "status", "sandbox"} <= names
-    assert not {name for name in names if f"wonttrade {name}" not in text_of(README)}
-
-
-def test_a_command_that_does_not_exist_would_be_noticed() -> None:
-    for words in (["nope"], ["backtest", "--bogus"], ["history"], ["backtest", "--from"]):
-        with pytest.raises((KeyError, AssertionError, TyperException)):
-            parse(words)
-
-
-def test_every_task_of_contributing_is_one(checkout: Path) -> None:
-    named = set(re.findall(r"`uv run poe (\w+)`", text_of(checkout / "CONTRIBUTING.md")))
-
-    assert named
-    assert named <= tasks()
 
 
 # --- links and pictures ----------------------------------------------------------------------------
@@ -364,84 +218,3 @@ def test_the_query_that_operations_shows_runs_on_the_ledgers_tables(tmp_path: Pa
 
     assert [row[1:] for row in rows] == [("refused", "market_stale", "10")]
     assert tables == {name for name in tables if f"`{name}`" in text_of(OPERATIONS)}
-
-
-# --- the way of a newcomer -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the example as its settings, and the prompts beside it."""
-    example = text_of(ROOT / "wonttrade.toml.example")
-    (tmp_path / "wonttrade.toml").write_text(example, encoding="utf-8")
-    (tmp_path / "prompts").symlink_to(ROOT / "prompts")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def candles_csv(bars: int) -> str:
-    rows = (f"{1_748_736_000_000 + n * 300_000},100,102,99,{100 + n % 2},5" for n in range(bars))
-    return "\n".join(["open_time_ms,open,high,low,close,volume", *rows])
-
-
-def test_the_sandbox_says_in_one_line_where_it_is_and_ends_when_asked(tmp_path: Path) -> None:
-    command = [str(BIN / "wonttrade"), "sandbox", "--port", "0", "--model-port", "0"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        process.terminate()
-        rest = process.stdout.read()
-
-    assert set(json.loads(line)) == {"venue", "model"}
-    assert rest == ""
-    assert process.returncode == 0
-
-
-def test_the_copied_example_passes_the_preflight_against_the_sandbox(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = folder / "wonttrade.toml"
-    with Sandbox(seed=7) as sandbox:
-        text = text_of(path).replace("http://127.0.0.1:8600", sandbox.venue_url)
-        path.write_text(text.replace("http://127.0.0.1:8601/v1", sandbox.model_url), encoding="utf-8")
-
-        code = run(["check"])
-
-    said = capsys.readouterr().out
-    assert code == 0, said
-    assert "problem" not in said
-
-
-def test_history_is_imported_and_the_status_shown_before_anything_runs(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "BTC-5m.csv").write_text(candles_csv(60), encoding="utf-8")
-
-    assert run(["history", "import", "BTC-5m.csv"]) == 0
-    assert run(["history", "import", "BTC-5m.csv", "--json"]) == 0
-    assert '"new": 0' in capsys.readouterr().out
-    assert run(["status"]) == 0
-    assert "no cycle has run yet" in capsys.readouterr().out
-
-
-def test_paper_trading_is_refused_as_the_readme_says(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = folder / "wonttrade.toml"
-    path.write_text(text_of(path).replace('mode = "TESTNET"', 'mode = "PAPER"'), encoding="utf-8")
-
-    assert run(["status"]) == 2
-    assert "paper trading does not exist" in " ".join(capsys.readouterr().err.split())
-
-
-def test_real_money_is_refused_without_its_second_yes(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = folder / "wonttrade.toml"
-    text = text_of(path).replace('mode = "TESTNET"', 'mode = "LIVE"').replace('"local"', '"mainnet"', 1)
-    path.write_text(
-        re.sub(r'^base_url = "http://127.0.0.1:8600".*$', "", text, flags=re.MULTILINE), encoding="utf-8"
-    )
-
-    assert run(["status"]) == 2
-    assert "second yes" in capsys.readouterr().err
