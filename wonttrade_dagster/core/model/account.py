@@ -148,3 +148,5 @@ class Fill:
     tid: int
     direction: str
     cloid: str | None = None
+    slippage_bps: Decimal | None = None
+    """Charged by the simulator beyond the price that caused it; None where a venue filled."""

@@ -11,7 +11,8 @@ venue's behaviour is not established, stand in the docstrings of the modules:
 - ``records``: the nouns, ``admission``: which orders are refused, ``orders``: place, cancel, leverage,
 - ``fills``: what a fill does to an account, ``marks``: a new price fires triggers and matches orders,
 - ``liquidation``, ``margin``: what an account is worth and needs, ``identities``: the check,
-- ``bars``: walking candles between two decisions, ``history``: the log of events.
+- ``bars``: walking candles between two decisions, ``slippage``, ``quotes``: what a taker pays on them,
+- ``history``: the log of events.
 
 The functions (all money ``Decimal``, all times UTC milliseconds)::
 
@@ -26,6 +27,7 @@ The functions (all money ``Decimal``, all times UTC milliseconds)::
     pay_funding(state, symbol, rate, oracle_px, time_ms) -> (state, events)
     walk_bar(state, symbol, bar, rules, slippage) -> (state, events)
     walk_bars(state, table, rules, slippage) -> (state, events)      # table: BarTable, several symbols
+    walk_opens(state, opens, rules, slippage, known, time_ms) -> (state, events)
     account_snapshot(state, rules) -> core.model.AccountSnapshot
     account_value_usd(state), free_margin_usd(state, rules), liquidation_px(state, symbol, rules)
     check_identities(state)                                          # raises MoneyIdentityError
@@ -35,8 +37,8 @@ The marks that value an account are those of its last step (``state.marks``): ca
 ``History`` collects the events: ``record(events)``, ``fills(since_ms)``, ``find(cloid)``, ``status(oid)``.
 """
 
-from wonttrade_dagster.core.simulation.bar_table import Bar, BarColumns, BarTable, Slippage
-from wonttrade_dagster.core.simulation.bars import bar_quote, walk_bar, walk_bars
+from wonttrade_dagster.core.simulation.bar_table import Bar, BarColumns, BarTable
+from wonttrade_dagster.core.simulation.bars import walk_bar, walk_bars, walk_opens
 from wonttrade_dagster.core.simulation.history import History
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.margin import (
@@ -62,6 +64,7 @@ from wonttrade_dagster.core.simulation.orders import (
     with_marks,
     withdraw,
 )
+from wonttrade_dagster.core.simulation.quotes import bar_quote, with_slippage
 from wonttrade_dagster.core.simulation.records import (
     ChangeOutcome,
     Deposited,
@@ -84,6 +87,7 @@ from wonttrade_dagster.core.simulation.records import (
     TriggerFired,
     VenueRules,
 )
+from wonttrade_dagster.core.simulation.slippage import Slippage, SlippageModel, Taking, slippage_bps
 from wonttrade_dagster.core.simulation.snapshot import account_snapshot
 
 __all__ = [
@@ -107,7 +111,9 @@ __all__ = [
     "PerpPosition",
     "Quote",
     "Slippage",
+    "SlippageModel",
     "StandingOrder",
+    "Taking",
     "Tif",
     "Trigger",
     "TriggerFired",
@@ -131,10 +137,13 @@ __all__ = [
     "pay_funding",
     "place_order",
     "set_leverage",
+    "slippage_bps",
     "unrealized_usd",
     "update_isolated_margin",
     "walk_bar",
     "walk_bars",
+    "walk_opens",
     "with_marks",
+    "with_slippage",
     "withdraw",
 ]

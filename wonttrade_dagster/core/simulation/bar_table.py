@@ -1,7 +1,7 @@
 """Candles of several symbols on one time axis, as plain columns.
 
-Belongs here: the candle, the slippage charged on it, aligning frames.
-Does not belong here: what a candle does to an account (``bars``, ``watch``).
+Belongs here: the candle, aligning frames.
+Does not belong here: what a candle does to an account (``bars``, ``watch``), slippage.
 
 Plain lists of floats, because the walk compares one bar after the other and most segments between two
 decisions are short: a list access costs a few tens of nanoseconds, a vectorised call some ten microseconds.
@@ -10,41 +10,43 @@ decisions are short: a list access costs a few tens of nanoseconds, a vectorised
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import polars as pl
-
-from wonttrade_dagster.core.simulation.records import ZERO
 
 PRICES = ("open", "high", "low", "close")
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One candle of one symbol."""
+    """One candle of one symbol; a volume of 0 where nobody traded, or nobody told."""
 
     open_time_ms: int
     open: float
     high: float
     low: float
     close: float
-
-
-@dataclass(frozen=True, slots=True)
-class Slippage:
-    """Taker fills on bars are this many bps worse than the price that caused them."""
-
-    bps: Decimal = ZERO
+    volume_base: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class BarColumns:
-    """One symbol's candles, oldest first, as long as the table's time axis."""
+    """One symbol's candles, oldest first, as long as the table's time axis.
+
+    ``volume`` is read only where something happens: it stays a column of the frame, null or None where it is
+    not known.
+    """
 
     open: Sequence[float]
     high: Sequence[float]
     low: Sequence[float]
     close: Sequence[float]
+    volume: Sequence[float | None] | pl.Series | None = None
+
+    def bar(self, index: int, open_time_ms: int) -> Bar:
+        """One candle of the column."""
+        volume = self.volume[index] if self.volume is not None else None
+        prices = (self.open[index], self.high[index], self.low[index], self.close[index])
+        return Bar(open_time_ms, *prices, float(volume or 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +90,6 @@ def _columns(frame: pl.DataFrame, times: pl.Series) -> BarColumns:
         frame = axis.join(frame, on="open_time_ms", how="left", maintain_order="left")
         stand = pl.col("close").forward_fill().fill_null(pl.col("open").backward_fill())
         frame = frame.with_columns(pl.col(name).fill_null(stand) for name in PRICES)
-    return BarColumns(*(frame[name].to_list() for name in PRICES))
+    volume = frame["volume"] if "volume" in frame.columns else None
+    open_, high, low, close = (frame[name].to_list() for name in PRICES)
+    return BarColumns(open_, high, low, close, volume)

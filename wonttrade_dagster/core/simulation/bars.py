@@ -16,7 +16,8 @@ held: open, then the extreme against the position, then the other one, then the 
 - a resting order fills, at its own price, only when the bar trades through it, not on a touch.
 
 The mark is the traded price (history knows no mark). Fired triggers and liquidations pay the slippage on top
-and are rounded to the tick against the account; depth is unlimited.
+(by the bar that they happen in; a liquidation in parts as if it were whole) and are rounded to the tick
+against the account; depth is unlimited.
 """
 
 from collections.abc import Mapping
@@ -24,32 +25,22 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
-from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable, Slippage
+from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
 from wonttrade_dagster.core.simulation.margin import liquidation_px
 from wonttrade_dagster.core.simulation.marks import is_reached, stops_first
-from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire
+from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire, reducible_base
+from wonttrade_dagster.core.simulation.quotes import bar_quote, with_slippage
 from wonttrade_dagster.core.simulation.records import (
     Event,
     ExchangeState,
-    Level,
     Quote,
     StandingOrder,
     VenueRules,
 )
+from wonttrade_dagster.core.simulation.slippage import Slippage, Taking
 from wonttrade_dagster.core.simulation.watch import first_touched, watch
-
-UNLIMITED_BASE = Decimal("1e15")
-BPS = Decimal("1e-4")
-
-
-def bar_quote(symbol: str, px: Decimal, rules: VenueRules, slippage: Slippage) -> Quote:
-    """A one-level market around ``px``: unlimited depth, each side slipped and rounded against the taker."""
-    decimals = rules.assets[symbol].size_decimals
-    bid = round_price(px * (1 - slippage.bps * BPS), decimals, PriceRounding.DOWN)
-    ask = round_price(px * (1 + slippage.bps * BPS), decimals, PriceRounding.UP)
-    return Quote(symbol, (Level(bid, UNLIMITED_BASE),), (Level(ask, UNLIMITED_BASE),), px, px)
 
 
 def walk_bar(state: ExchangeState, symbol: str, bar: Bar, rules: VenueRules, slippage: Slippage) -> Step:
@@ -85,6 +76,33 @@ def walk_bars(
     return (_stand(state, table, end - 1) if end > start else state), events
 
 
+def walk_opens(
+    state: ExchangeState,
+    opens: Mapping[str, Decimal],
+    rules: VenueRules,
+    slippage: Slippage,
+    known: Mapping[str, Bar],
+    time_ms: int,
+) -> Step:
+    """The prices jump to the opens of bars of which nothing else is known yet.
+
+    What lies beyond them happens, as at the open of :func:`walk_bar`; the same bars may be walked later.
+
+    Args:
+        state: the account before.
+        opens: by symbol.
+        rules: the venue's.
+        slippage: on triggers and liquidations.
+        known: the last closed bar by symbol, for the slippage.
+        time_ms: of the last of these opens.
+    """
+    state = replace(state, time_ms=max(state.time_ms, time_ms), marks={**state.marks, **opens})
+    state, events = _Walker(rules, slippage, known).jump(state, tuple(opens))
+    if events:
+        check_identities(state)
+    return state, events
+
+
 def _stand(state: ExchangeState, table: BarTable, index: int) -> ExchangeState:
     """Marks at the closes of a bar."""
     closes = {symbol: exact(columns.close[index]) for symbol, columns in table.columns.items()}
@@ -94,10 +112,7 @@ def _stand(state: ExchangeState, table: BarTable, index: int) -> ExchangeState:
 
 def _bars(table: BarTable, index: int) -> dict[str, Bar]:
     time_ms = table.open_time_ms[index]
-    return {
-        symbol: Bar(time_ms, c.open[index], c.high[index], c.low[index], c.close[index])
-        for symbol, c in table.columns.items()
-    }
+    return {symbol: columns.bar(index, time_ms) for symbol, columns in table.columns.items()}
 
 
 def exact(px: float) -> Decimal:
@@ -116,7 +131,7 @@ class _Path:
 
 
 def _walk(state: ExchangeState, bars: Mapping[str, Bar], rules: VenueRules, slippage: Slippage) -> Step:
-    walker = _Walker(rules, slippage)
+    walker = _Walker(rules, slippage, bars)
     # Just after the open, so that a decision at the open and what the bar did to it have an order in time.
     time_ms = max(state.time_ms, *(bar.open_time_ms + 1 for bar in bars.values()))
     opens = {symbol: exact(bar.open) for symbol, bar in bars.items()}
@@ -141,8 +156,11 @@ def _path(state: ExchangeState, symbol: str, bar: Bar) -> _Path:
 
 @dataclass(frozen=True, slots=True)
 class _Walker:
+    """``bars``: what the slippage of each symbol is measured by."""
+
     rules: VenueRules
     slippage: Slippage
+    bars: Mapping[str, Bar]
 
     def jump(self, state: ExchangeState, symbols: tuple[str, ...]) -> Step:
         """The opens: whatever lies beyond the new price already, liquidation first."""
@@ -189,17 +207,25 @@ class _Walker:
 
     def _liquidate(self, state: ExchangeState) -> Step:
         quotes = {
-            symbol: bar_quote(symbol, state.marks[symbol], self.rules, self.slippage)
-            for symbol in state.positions
+            symbol: self._quote(symbol, state.marks[symbol], abs(position.size_base), state.next_oid)
+            for symbol, position in state.positions.items()
         }
-        return liquidate(state, quotes, self.rules)
+        state, events = liquidate(state, quotes, self.rules)
+        return state, with_slippage(events, quotes.values())
+
+    def _quote(self, symbol: str, px: Decimal, size_base: Decimal, oid: int) -> Quote:
+        taking = Taking(symbol, size_base, oid, self.bars.get(symbol))
+        return bar_quote(symbol, px, self.rules, self.slippage, taking)
 
     def _fire(self, state: ExchangeState, order: StandingOrder) -> Step:
         """At the mark or at the trigger, whichever is worse for the taker."""
         mark, trigger = state.marks[order.symbol], order.request.trigger
         trigger_px = trigger.trigger_px if trigger else mark
         px = max(mark, trigger_px) if order.request.is_buy else min(mark, trigger_px)
-        return fire(state, order, bar_quote(order.symbol, px, self.rules, self.slippage), self.rules)
+        size = reducible_base(state, order.request, order.open_base)
+        quote = self._quote(order.symbol, px, size, order.oid)
+        state, events = fire(state, order, quote, self.rules)
+        return state, with_slippage(events, (quote,))
 
     def _next_order(
         self, state: ExchangeState, symbol: str, to_px: Decimal, *, is_down: bool

@@ -1,8 +1,7 @@
 """The nouns of the simulated exchange: requests, quotes, rules, the state, and what happened.
 
-Belongs here: frozen records and plain readings of their fields.
-Does not belong here: what an order does to an account (``orders``, ``fills``, ``marks``, ``bars``), what an
-account is worth (``margin``), the log of what happened (``history``).
+Belongs here: frozen records and plain readings of their fields. Does not belong here: what an order does to
+an account (``orders``, ``fills``, ``marks``, ``bars``), its worth (``margin``), the log (``history``).
 
 Every amount is ``Decimal``. A fill's ``size_base`` is unsigned with ``is_buy`` beside it (the venue's own
 form); a position's is signed. The quotes are exogenous: filling against one does not consume it.
@@ -128,6 +127,7 @@ class Quote:
     asks: tuple[Level, ...]
     mark_px: Decimal
     oracle_px: Decimal
+    slippage_bps: Decimal = ZERO  # of levels that were made up from the mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,6 @@ class PerpPosition:
     """One open position.
 
     Attributes:
-        symbol: the coin.
         size_base: signed, never 0.
         entry_px: average entry.
         is_cross: its margin mode, fixed while it is open.
@@ -260,7 +259,8 @@ class ExchangeState:
 class Execution:
     """One fill in the venue's form (protocol.md §2.5).
 
-    ``leg`` is the protection leg whose trigger caused it; ``liquidation_mark_px`` is set on liquidations.
+    ``leg``: the protection leg whose trigger caused it; ``liquidation_mark_px``: of liquidations only;
+    ``slippage_bps``: charged beyond the price that caused it, before the rounding to the tick.
     """
 
     symbol: str
@@ -278,6 +278,7 @@ class Execution:
     crossed: bool
     leg: Leg | None = None
     liquidation_mark_px: Decimal | None = None
+    slippage_bps: Decimal = ZERO
 
     @property
     def signed_base(self) -> Decimal:
@@ -297,6 +298,7 @@ class Execution:
             tid=self.tid,
             direction=self.direction,
             cloid=self.cloid,
+            slippage_bps=self.slippage_bps,
         )
 
 

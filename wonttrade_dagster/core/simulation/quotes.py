@@ -1,0 +1,56 @@
+"""The market that a taker meets where only candles are known: one price a side, slipped.
+
+Belongs here: making that quote, and writing the slippage of it into the fills it caused.
+Does not belong here: how much slippage (``slippage``), matching.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+
+from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
+from wonttrade_dagster.core.simulation.records import Event, Execution, Level, Quote, VenueRules
+from wonttrade_dagster.core.simulation.slippage import BPS, Slippage, Taking, slippage_bps
+
+UNLIMITED_BASE = Decimal("1e15")
+
+
+def bar_quote(
+    symbol: str, px: Decimal, rules: VenueRules, slippage: Slippage, taking: Taking | None = None
+) -> Quote:
+    """A one-level market around ``px``: unlimited depth, each side slipped and rounded against the taker.
+
+    Neither side is ever better than ``px``, and the bid never less than one tick.
+
+    Args:
+        symbol: the coin.
+        px: what the market trades at; becomes mark and oracle.
+        rules: for the grid.
+        slippage: the model.
+        taking: what the model may know; without it of a fill of no size in a bar that nobody knows.
+    """
+    decimals = rules.assets[symbol].size_decimals
+    bps = slippage_bps(slippage, px, taking or Taking(symbol))
+    bid = round_price(px * (1 - bps * BPS), decimals, PriceRounding.DOWN)
+    ask = round_price(px * (1 + bps * BPS), decimals, PriceRounding.UP)
+    bid = max(bid, min(tick_px(px, decimals), px))
+    return Quote(symbol, (Level(bid, UNLIMITED_BASE),), (Level(ask, UNLIMITED_BASE),), px, px, bps)
+
+
+def with_slippage(events: Iterable[Event], quotes: Iterable[Quote]) -> tuple[Event, ...]:
+    """The events, their fills at one of the quotes marked with its slippage.
+
+    A fill at another price has none: a resting order's own price, the backstop's bankruptcy price.
+    """
+    by_symbol = {quote.symbol: quote for quote in quotes if quote.slippage_bps}
+    return tuple(
+        _marked(event, by_symbol.get(event.symbol)) if isinstance(event, Execution) else event
+        for event in events
+    )
+
+
+def _marked(execution: Execution, quote: Quote | None) -> Execution:
+    if quote is None or not execution.crossed:
+        return execution
+    level = quote.asks[0] if execution.is_buy else quote.bids[0]
+    return replace(execution, slippage_bps=quote.slippage_bps) if execution.px == level.px else execution
