@@ -1,8 +1,8 @@
 """The documents: what they link exists, what they list is what the code has, their shape stays.
 
 Belongs here: README, CHANGELOG, CONTRIBUTING and the pages of ``docs/`` against the code.
-Does not belong here: the commands they show (``test_document_commands.py``), ``docs/configuration.md`` against
-the settings (``test_settings_documents.py``) and ``docs/prompt.md`` against the rules.
+Does not belong here: the commands shown (``test_document_commands.py``), ``docs/configuration.md`` against
+the settings (``test_settings_documents.py``), ``docs/prompt.md`` against the rules.
 """
 
 import ast
