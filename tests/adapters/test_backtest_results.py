@@ -72,12 +72,12 @@ def test_the_first_line_says_what_it_is_and_each_cycle_adds_one(folder: Path) ->
     with results.journal:
         results.begin({"model": "m"}, at(0))
         for cycle in range(3):
-            results.cycle(finished(cycle), {"events": [{"event": "FundingPayment"}]})
+            results.cycle(finished(cycle), {"events": [funding("BTC", "0.25")]})
     lines = written(folder)
     assert [line["kind"] for line in lines] == ["backtest", "cycle", "cycle", "cycle"]
     assert [line["cycle_ms"] for line in lines[1:]] == [at(0), at(1), at(2)]
     body = lines[1]["body"]
-    assert body["events"] == [{"event": "FundingPayment"}]
+    assert body["events"] == [funding("BTC", "0.25")]
     assert (body["reply"]["request_id"], body["prompt"]["system"], body["prior_plan"]) == (
         "r-0",
         "system",
@@ -116,6 +116,20 @@ def test_the_rows_are_those_of_the_cycles(folder: Path) -> None:
     assert frames.latency.rows()[2] == (at(2), 902, 100, 20)
     assert frames.protection.rows() == [(at(cycle), "BTC", 90.0, 90.0) for cycle in range(3)]
     assert results.unprotected().total_seconds == 1.5
+
+
+def test_funding_is_added_up_by_symbol(folder: Path) -> None:
+    results = opened(folder)
+    fired = {"event": "TriggerFired", "symbol": "BTC"}
+    with results.journal:
+        results.cycle(finished(0), {"events": [funding("BTC", "0.25"), fired, funding("ETH", "-1.5")]})
+        results.cycle(finished(1), {})
+        results.remember(finished(2), [funding("BTC", "0.1")])
+    assert results.funding_by_symbol_usd == {"BTC": D("0.35"), "ETH": D("-1.5")}
+
+
+def funding(symbol: str, paid_usd: str) -> dict[str, str]:
+    return {"event": "FundingPayment", "symbol": symbol, "paid_usd": paid_usd}
 
 
 def test_a_cycle_without_account_or_reply_adds_neither_equity_nor_latency(folder: Path) -> None:

@@ -200,6 +200,25 @@ def test_funding_is_the_rest_of_the_equity_to_the_cent(finished: Finished) -> No
     assert abs(value - Decimal(last["account_value_usd"])) < Decimal("0.01")
 
 
+def test_the_result_is_split_by_symbol_and_the_parts_add_up(finished: Finished) -> None:
+    summary = json.loads((finished.folder / SUMMARY_NAME).read_text())
+    total, by_symbol = summary["pnl"], summary["pnl_by_symbol"]
+    assert set(by_symbol) == {"BTC", "ETH"}
+    for name, value in total.items():
+        assert sum(split[name] for split in by_symbol.values()) == pytest.approx(value, abs=1e-6), name
+    for symbol, split in by_symbol.items():
+        paid = [
+            Decimal(event["paid_usd"])
+            for line in finished.cycles()
+            for event in line["body"]["events"]
+            if event["event"] == "FundingPayment" and event["symbol"] == symbol
+        ]
+        assert split["funding_usd"] == pytest.approx(float(sum(paid)))
+        assert split["funding_usd"] != 0
+        parts = split["price_usd"] - split["slippage_usd"] - split["fees_usd"] - split["funding_usd"]
+        assert parts == pytest.approx(split["result_usd"])
+
+
 def test_every_position_is_protected_after_every_cycle(finished: Finished) -> None:
     for line in finished.cycles():
         held = {position["symbol"] for position in line["body"]["positions"]}

@@ -4,7 +4,7 @@ Belongs here: the line of a cycle, and the rows that the report and DuckDB are m
 Does not belong here: the loop, the drawing (``adapters.report``), the simulated exchange.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +16,7 @@ from wonttrade_dagster.adapters.backtest_line import line_of
 from wonttrade_dagster.adapters.backtest_rows import (
     Row,
     decision_row,
+    funding_paid,
     latency_rows,
     protection_rows,
     target_rows,
@@ -67,6 +68,7 @@ class BacktestResults:
     protection: list[Row] = field(default_factory=list)
     executions: list[ExecutionReport] = field(default_factory=list)
     funding_usd: float = 0.0
+    funding_by_symbol_usd: dict[str, Decimal] = field(default_factory=dict)
 
     def begin(self, facts: Mapping[str, Any], from_ms: int, *, is_resumed: bool = False) -> None:
         """Write the first line: what this backtest is. It stands already in one that is resumed."""
@@ -88,10 +90,12 @@ class BacktestResults:
         """
         line = line_of(records.records, self.shared) | dict(told)
         self.journal.append("cycle", records.cycle_ms, line)
-        self.remember(records)
+        self.remember(records, told.get("events", ()))
 
-    def remember(self, records: MemoryRecords) -> None:
-        """Keep the rows of a cycle whose line is written."""
+    def remember(self, records: MemoryRecords, events: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Keep the rows of a cycle whose line is written, and what the market did before it."""
+        for symbol, paid_usd in funding_paid(events):
+            self.funding_by_symbol_usd[symbol] = self.funding_by_symbol_usd.get(symbol, Decimal(0)) + paid_usd
         cycle_ms = records.cycle_ms
         decision: DecisionRecord = records.read(cycle_ms, Stage.DECISIONS)
         execution: ExecutionReport = records.read(cycle_ms, Stage.EXECUTIONS)
@@ -152,8 +156,15 @@ class BacktestFrames:
 
 
 def backtest_folder(data_dir: Path, backtest_id: str) -> Path:
-    """Everything one backtest writes."""
-    return data_dir / "backtests" / backtest_id
+    """Everything one backtest writes; ``ID/2025-06-01`` names the shard of it that begins on that day."""
+    name, _, first_day = backtest_id.partition("/")
+    folder = data_dir / "backtests" / name
+    return shard_folder(folder, first_day) if first_day else folder
+
+
+def shard_folder(folder: Path, first_day: str) -> Path:
+    """Everything one shard of the backtest in ``folder`` writes."""
+    return folder / "shards" / first_day
 
 
 def open_results(

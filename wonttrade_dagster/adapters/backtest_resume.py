@@ -28,10 +28,17 @@ _NEEDED = (Stage.DECISIONS, Stage.EXECUTION_PLANS, Stage.EXECUTIONS, Stage.CYCLE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinishedCycle:
-    """One finished cycle: the records that the next ones build on, and the account after it."""
+    """One finished cycle: the records that the next ones build on, and the account after it.
+
+    Attributes:
+        records: from the decision on.
+        exchange: the simulated account.
+        events: what the market did to the account before the cycle, as the line tells it.
+    """
 
     records: MemoryRecords
     exchange: ExchangeState
+    events: tuple[Mapping[str, Any], ...] = ()
 
 
 def exchange_json(state: ExchangeState) -> Any:  # noqa: ANN401 (JSON)
@@ -82,7 +89,7 @@ def _finished(record: Mapping[str, Any], facts: Mapping[str, Any], where: str) -
         exchange = decode(ExchangeState, json.dumps(body[EXCHANGE]))
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{where} cannot be read: run the backtest from its beginning") from error
-    return FinishedCycle(MemoryRecords(cycle_ms, records), exchange)
+    return FinishedCycle(MemoryRecords(cycle_ms, records), exchange, tuple(body.get("events", ())))
 
 
 def _record(line: bytes) -> Any:  # noqa: ANN401 (JSON)

@@ -4,10 +4,12 @@ Belongs here: one function a table; the schemas stand in ``adapters.report.data`
 Does not belong here: keeping them (``backtest_results``), figures of them (``adapters.report``).
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.model import CycleReport, Decision, DecisionRecord, Leg
+from wonttrade_dagster.core.simulation import FundingPayment
 
 Row = tuple[Any, ...]
 
@@ -67,6 +69,13 @@ def protection_rows(report: CycleReport) -> list[Row]:
         stop, take = standing.get(Leg.STOP_LOSS), standing.get(Leg.TAKE_PROFIT)
         rows.append((report.cycle_ms, position.symbol, _float(stop), _float(take)))
     return rows
+
+
+def funding_paid(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Decimal]]:
+    """Symbol and USD of every funding payment among the events of a line; positive: the account paid."""
+    for event in events:
+        if event["event"] == FundingPayment.__name__:
+            yield event["symbol"], Decimal(event["paid_usd"])
 
 
 def _float(value: Decimal | None) -> float | None:

@@ -65,6 +65,33 @@ def pnl_split(result_usd: float, fills: pl.DataFrame, funding_usd: float, slippa
     return PnlSplit(result_usd + slipped + fees + funding_usd, slipped, fees, funding_usd, result_usd)
 
 
+def pnl_by_symbol(
+    held: pl.DataFrame, fills: pl.DataFrame, funding_usd: Mapping[str, float], slippage_bps: float
+) -> dict[str, PnlSplit]:
+    """Split the result of each symbol, up to the last cycle.
+
+    Args:
+        held: see :func:`held_after`.
+        fills: ``core.performance.FILL_SCHEMA``.
+        funding_usd: by symbol, paid (+) or received (−).
+        slippage_bps: that the fills were made with.
+
+    Returns:
+        Every symbol of ``held``. The results add up to that of the account, but for the rounding to the tick
+        and what a backstop liquidation took.
+    """
+    costs = fills.group_by("symbol").agg(slippage_usd(slippage_bps).sum().alias("slipped"), pl.sum("fee_usd"))
+    paid = {symbol: (float(slipped), float(fees)) for symbol, slipped, fees in costs.iter_rows()}
+    found = {}
+    for symbol, worth_usd in (
+        held.group_by("symbol", maintain_order=True).agg(pl.last("worth_usd")).iter_rows()
+    ):
+        (slipped, fees), funding = paid.get(symbol, (0.0, 0.0)), funding_usd.get(symbol, 0.0)
+        result_usd = worth_usd - slipped - fees - funding
+        found[symbol] = PnlSplit(worth_usd, slipped, fees, funding, result_usd)
+    return found
+
+
 def held_after(
     times_ms: Sequence[int], fills: pl.DataFrame, prices: Mapping[str, pl.DataFrame], slippage_bps: float
 ) -> pl.DataFrame:

@@ -184,7 +184,7 @@ def _pick_up(
     count, last = 0, None
     for last in finished_cycles(results.folder, facts):
         ledger.remember(last.records)
-        results.remember(last.records)
+        results.remember(last.records, last.events)
         count += 1
     if last is not None:
         if ledger.applied is not None and ledger.applied_cycle_ms is not None:
@@ -324,6 +324,7 @@ def _report_data(
         caveats=replay.caveats(),
         protection=frames.protection,
         funding_usd=results.funding_usd,
+        funding_by_symbol_usd={s: float(usd) for s, usd in results.funding_by_symbol_usd.items()},
         unprotected=results.unprotected(),
         targets=frames.targets,
         slippage_bps=float(backtest.slippage_bps),

@@ -84,25 +84,25 @@ def all_charts(data: ReportData, pnl: Mapping[str, float]) -> list[dict[str, Any
 def equity_chart(data: ReportData) -> dict[str, Any]:
     """Account value against buying each symbol at the start with the whole account."""
     equity = curve(data)
-    traces = [_line("Strategy", equity, "time_ms", "account_value_usd", STRATEGY, width=2.4)]
+    traces = [line_of("Strategy", equity, "time_ms", "account_value_usd", STRATEGY, width=2.4)]
     for (symbol, candles), colour in zip(data.prices.items(), _cycled(_BENCHMARKS), strict=False):
         if not candles.is_empty():
             held = candles.select(
                 "open_time_ms",
                 (pl.col("close") / candles["open"][0] * data.initial_equity_usd).alias("value"),
             )
-            traces.append(_line(f"Hold {symbol}", held, "open_time_ms", "value", colour, width=1.2))
+            traces.append(line_of(f"Hold {symbol}", held, "open_time_ms", "value", colour, width=1.2))
     traces.append(_flat(data))
     note = (
         "Account value after fees and funding; thin lines: one coin bought at the start, without costs; "
         "dotted: nothing done at all."
     )
-    return _chart("equity", "Account value", note, traces, "USD")
+    return chart_of("equity", "Account value", note, traces, "USD")
 
 
 def _flat(data: ReportData) -> dict[str, Any]:
     ends = pl.DataFrame({"time_ms": [data.from_ms, data.to_ms], "usd": [data.initial_equity_usd] * 2})
-    trace = _line("Flat", ends, "time_ms", "usd", QUIET, width=1.2)
+    trace = line_of("Flat", ends, "time_ms", "usd", QUIET, width=1.2)
     trace["line"]["dash"] = "dot"
     return trace
 
@@ -112,19 +112,19 @@ def drawdown_chart(data: ReportData) -> dict[str, Any]:
     series = drawdown_series(curve(data)).with_columns(
         (-100.0 * pl.col("drawdown_fraction")).alias("percent")
     )
-    trace = _line("Drawdown", series, "time_ms", "percent", LOSS, width=1.2)
+    trace = line_of("Drawdown", series, "time_ms", "percent", LOSS, width=1.2)
     trace |= {"fill": "tozeroy", "fillcolor": "rgba(209,69,59,0.18)", "showlegend": False}
     note = "Percent below the highest account value so far."
-    return _chart("drawdown", "Drawdown", note, [trace], "%", height=240)
+    return chart_of("drawdown", "Drawdown", note, [trace], "%", height=240)
 
 
 def price_chart(data: ReportData, symbol: str) -> dict[str, Any]:
     """The coin's price with entries, exits and standing protection."""
-    traces = [_line(symbol, data.prices[symbol], "open_time_ms", "close", QUIET, width=1.2)]
+    traces = [line_of(symbol, data.prices[symbol], "open_time_ms", "close", QUIET, width=1.2)]
     traces += _protection(data.protection.filter(pl.col("symbol") == symbol))
     traces += _fill_markers(data.fills.filter(pl.col("symbol") == symbol))
     note = "Close of each candle. Dotted: the stop-loss and take-profit that stood after each decision."
-    return _chart(f"price-{symbol}", f"{symbol}: price and trades", note, traces, "USD", height=420)
+    return chart_of(f"price-{symbol}", f"{symbol}: price and trades", note, traces, "USD", height=420)
 
 
 def exposure_chart(data: ReportData) -> dict[str, Any]:
@@ -133,11 +133,11 @@ def exposure_chart(data: ReportData) -> dict[str, Any]:
     traces = []
     for symbol, colour in zip(data.prices, _cycled(_BENCHMARKS), strict=False):
         mine = series.filter(pl.col("symbol") == symbol)
-        trace = _line(symbol, mine, "time_ms", "percent", colour, width=1.4)
+        trace = line_of(symbol, mine, "time_ms", "percent", colour, width=1.4)
         trace["line"]["shape"] = "hv"
         traces.append(trace | {"showlegend": True})
     note = "Percent of the account value held in each coin after each decision; short is below zero."
-    return _chart("exposure", "Exposure", note, traces, "%", height=280)
+    return chart_of("exposure", "Exposure", note, traces, "%", height=280)
 
 
 def pnl_chart(pnl: Mapping[str, float]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def pnl_chart(pnl: Mapping[str, float]) -> dict[str, Any]:
         "showlegend": False,
     }
     note = "What prices did to what was held, less what trading cost, is the result."
-    chart = _chart("pnl", "Where the result came from", note, [trace], "USD", height=280)
+    chart = chart_of("pnl", "Where the result came from", note, [trace], "USD", height=280)
     chart["layout"]["xaxis"] = {"type": "category"}
     return chart
 
@@ -167,14 +167,14 @@ def pnl_chart(pnl: Mapping[str, float]) -> dict[str, Any]:
 def latency_chart(data: ReportData) -> dict[str, Any]:
     """How long each model call took."""
     seconds = data.latency.with_columns((pl.col("latency_ms") / 1000).alias("seconds")).drop_nulls("seconds")
-    trace = _line("Model call", seconds, "cycle_ms", "seconds", STRATEGY, width=1)
+    trace = line_of("Model call", seconds, "cycle_ms", "seconds", STRATEGY, width=1)
     trace |= {
         "mode": "markers",
         "marker": {"size": 4, "color": STRATEGY, "opacity": 0.6},
         "showlegend": False,
     }
     note = "Seconds from sending the prompt to the last byte of the reply."
-    return _chart("latency", "Model latency", note, [trace], "seconds", height=240)
+    return chart_of("latency", "Model latency", note, [trace], "seconds", height=240)
 
 
 def _protection(levels: pl.DataFrame) -> list[dict[str, Any]]:
@@ -184,7 +184,7 @@ def _protection(levels: pl.DataFrame) -> list[dict[str, Any]]:
         ("Take-profit level", "take_profit_px", GAIN),
     ):
         if levels[column].is_not_null().any():
-            trace = _line(name, levels, "cycle_ms", column, colour, width=1)
+            trace = line_of(name, levels, "cycle_ms", column, colour, width=1)
             trace["line"] |= {"dash": "dot", "shape": "hv"}
             traces.append(trace | {"connectgaps": False, "opacity": 0.7})
     return traces
@@ -215,8 +215,11 @@ def _markers(name: str, fills: pl.DataFrame, shape: str, colour: str) -> dict[st
     }
 
 
-def _line(name: str, frame: pl.DataFrame, x: str, y: str, colour: str, width: float) -> dict[str, Any]:
-    drawn = thin(frame.select(x, y), y)
+def line_of(
+    name: str, frame: pl.DataFrame, x: str, y: str, colour: str, width: float, most: int = MAX_POINTS
+) -> dict[str, Any]:
+    """A line through ``y`` over the epoch milliseconds of ``x``, thinned to ``most`` points."""
+    drawn = thin(frame.select(x, y), y, most)
     return {
         "type": "scatter",
         "mode": "lines",
@@ -235,9 +238,10 @@ def _cycled(colours: Sequence[str]) -> Iterable[str]:
     return (colours[i % len(colours)] for i in range(1_000))
 
 
-def _chart(
+def chart_of(
     identity: str, title: str, note: str, traces: list[dict[str, Any]], unit: str, height: int = 380
 ) -> dict[str, Any]:
+    """A chart over time with a legend below it."""
     layout = {
         "height": height,
         "margin": {"l": 56, "r": 12, "t": 8, "b": 36},

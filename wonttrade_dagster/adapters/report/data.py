@@ -83,6 +83,7 @@ class ReportData:
         caveats: what limits this very run, a sentence each; printed at the top.
         protection: ``PROTECTION_SCHEMA``, stops and take-profits standing after each cycle; null = none.
         funding_usd: funding paid (+) or received (−).
+        funding_by_symbol_usd: the same by symbol; a symbol that paid nothing may be left out.
         unprotected: how long positions stood without a stop.
         targets: ``TARGET_SCHEMA``, one row for each target of a decision; ``rationale`` is untrusted.
         slippage_bps: that every fill was made with.
@@ -108,6 +109,7 @@ class ReportData:
     caveats: tuple[str, ...] = ()
     protection: pl.DataFrame = field(default_factory=_no_protection)
     funding_usd: float = 0.0
+    funding_by_symbol_usd: Mapping[str, float] = field(default_factory=dict)
     unprotected: Unprotected = field(default_factory=Unprotected)
     targets: pl.DataFrame = field(default_factory=_no_targets)
     slippage_bps: float = 0.0

@@ -73,10 +73,11 @@ def render_page(data: ReportData, summary: Mapping[str, Any]) -> str:
         tiles=_tiles(summary),
         figures=_figures(summary),
         charts=charts,
-        charts_json=Markup(_script_json(charts)),  # noqa: S704 (our own JSON, "<" and "&" are escaped in it)
+        charts_json=Markup(script_json(charts)),  # noqa: S704 (our own JSON, "<" and "&" are escaped in it)
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 (the installed package's script)
         trades=[_trade_row(trade) for trade in trades[-MAX_TRADES:]],
         trade_count=len(trades),
+        splits=split_rows(summary["pnl_by_symbol"]),
         decisions=_decision_figures(summary["decisions"]),
         reasons=summary["decisions"]["by_reason"],
         explanations=_explanations(data.decisions),
@@ -88,13 +89,30 @@ def render_page(data: ReportData, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _script_json(value: object) -> str:
+def script_json(value: object) -> str:
     """JSON that cannot end its script element, whatever text it holds."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _tone(value: float | None) -> str:
+def split_rows(splits: Mapping[str, Mapping[str, float]]) -> list[dict[str, str]]:
+    """Where the result came from, a row a symbol; costs are shown as what they took."""
+    return [
+        {
+            "symbol": symbol,
+            "prices": usd_text(split["price_usd"]),
+            "slippage": usd_text(0.0 - split["slippage_usd"]),
+            "fees": usd_text(0.0 - split["fees_usd"]),
+            "funding": usd_text(0.0 - split["funding_usd"]),
+            "result": usd_text(split["result_usd"]),
+            "tone": tone_of(split["result_usd"]),
+        }
+        for symbol, split in splits.items()
+    ]
+
+
+def tone_of(value: float | None) -> str:
+    """The class of a figure that is good, bad or neither."""
     if value is None or value == 0:
         return ""
     return "gain" if value > 0 else "loss"
@@ -110,7 +128,10 @@ def _tiles(summary: Mapping[str, Any]) -> list[Figure]:
     applied = decisions["by_outcome"].get("applied", 0)
     return [
         Figure(
-            "Return", fraction_text(total, sign=True), usd_text(performance["final_equity_usd"]), _tone(total)
+            "Return",
+            fraction_text(total, sign=True),
+            usd_text(performance["final_equity_usd"]),
+            tone_of(total),
         ),
         *held[:2],
         Figure("Max drawdown", fraction_text(performance["max_drawdown"]["fraction"])),
@@ -238,7 +259,7 @@ def _trade_row(trade: RoundTrip) -> dict[str, str]:
         "ended": (trade.closed_by or "open").replace("_", " "),
         "fees": usd_text(trade.fees_usd),
         "net": usd_text(trade.net_pnl_usd),
-        "tone": _tone(trade.net_pnl_usd),
+        "tone": tone_of(trade.net_pnl_usd),
     }
 
 

@@ -13,14 +13,21 @@ from typing import Any
 import polars as pl
 
 from wonttrade_dagster.adapters.report.data import ReportData
-from wonttrade_dagster.core.attribution import PnlSplit, cycle_effects, gains_of, held_after, pnl_split
+from wonttrade_dagster.core.attribution import (
+    PnlSplit,
+    cycle_effects,
+    gains_of,
+    held_after,
+    pnl_by_symbol,
+    pnl_split,
+)
 from wonttrade_dagster.core.confidence import confidence_groups
 from wonttrade_dagster.core.luck import luck_warnings, placebo, sharpe_interval
 from wonttrade_dagster.core.performance import PerformanceFigures, performance_figures
 from wonttrade_dagster.core.repricing import Costs, break_even, sensitivity
 from wonttrade_dagster.core.round_trips import RoundTrip, round_trips
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 
 LUCK_SEED = 20
 """Of the resamples and shuffles: a report made again says the same."""
@@ -43,6 +50,7 @@ def summarise(data: ReportData) -> dict[str, Any]:
         "settings_sha256": data.settings_sha256,
         "performance": asdict(performance),
         "pnl": asdict(_split(data, performance)),
+        "pnl_by_symbol": {symbol: asdict(split) for symbol, split in by_symbol(data).items()},
         "holding": holding_figures(trips),
         "exposure": exposure_figures(data),
         "buy_and_hold_fraction": {symbol: buy_and_hold(frame) for symbol, frame in data.prices.items()},
@@ -111,6 +119,11 @@ def exposure_figures(data: ReportData) -> dict[str, Any]:
 def _split(data: ReportData, performance: PerformanceFigures) -> PnlSplit:
     result_usd = performance.final_equity_usd - performance.opening_equity_usd
     return pnl_split(result_usd, data.fills, data.funding_usd, data.slippage_bps)
+
+
+def by_symbol(data: ReportData) -> dict[str, PnlSplit]:
+    """Where the result came from, by symbol."""
+    return pnl_by_symbol(held(data), data.fills, data.funding_by_symbol_usd, data.slippage_bps)
 
 
 def holding_figures(trips: Sequence[RoundTrip]) -> dict[str, Any]:

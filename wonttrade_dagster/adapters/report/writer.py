@@ -3,12 +3,14 @@
 Belongs here: which files there are, and that each is whole or not there.
 Does not belong here: their content.
 
-``report.html`` is written last: where it stands, the rest is complete.
+``summary.json`` is written last: where it stands, the rest is complete.
 """
 
 import json
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -22,8 +24,8 @@ from wonttrade_dagster.core.performance import drawdown_series
 def write_report(folder: Path, data: ReportData) -> Path:
     """Write every file of a report into ``folder`` and return the path of ``report.html``.
 
-    ``summary.json``, ``equity.parquet``, ``drawdown.parquet``, ``latency.parquet``, ``fills.parquet`` and
-    ``report.html``; existing ones are replaced.
+    ``equity.parquet``, ``drawdown.parquet``, ``latency.parquet``, ``fills.parquet``, ``report.html`` and
+    ``summary.json``; existing ones are replaced.
 
     Raises:
         StorageError: the disk did not take a file.
@@ -35,9 +37,26 @@ def write_report(folder: Path, data: ReportData) -> Path:
         "latency": data.latency,
         "fills": data.fills,
     }
+    return write_files(folder, frames, summary, render_page(data, summary))
+
+
+def write_files(
+    folder: Path, frames: Mapping[str, pl.DataFrame], summary: Mapping[str, Any], page: str
+) -> Path:
+    """Write series, page and summary, each whole or not at all, and return the path of the page.
+
+    Args:
+        folder: where they go.
+        frames: by name; each becomes ``name.parquet``.
+        summary: becomes ``summary.json``, the last of them.
+        page: becomes ``report.html``.
+
+    Raises:
+        StorageError: the disk did not take a file.
+    """
     contents = {f"{name}.parquet": _parquet(frame) for name, frame in frames.items()}
+    contents["report.html"] = page.encode()
     contents["summary.json"] = json.dumps(summary, indent=2, allow_nan=False).encode()
-    contents["report.html"] = render_page(data, summary).encode()
     for name, content in contents.items():
         _write(folder / name, content)
     return folder / "report.html"
