@@ -7,6 +7,7 @@ Does not belong here: judgement, arithmetic of money, (de)serialisation.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated
 
 import polars as pl
@@ -50,7 +51,7 @@ class AssetSpec:
     only_isolated: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: a cached property lives in the instance's dict
 class CandleSeries:
     """Closed candles of one symbol and interval, oldest first.
 
@@ -63,6 +64,11 @@ class CandleSeries:
     symbol: str
     interval: str
     frame: Frame
+
+    @cached_property
+    def last_close_px(self) -> Decimal:
+        """Close of the last candle, in its shortest decimal form; asked for dozens of times a cycle."""
+        return Decimal(repr(float(self.frame["close"][-1])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +101,7 @@ class SymbolMarket:
     @property
     def last_close_px(self) -> Decimal:
         """Close of the last closed intraday candle, in its shortest decimal form."""
-        return Decimal(repr(float(self.intraday.frame["close"][-1])))
+        return self.intraday.last_close_px
 
     @property
     def reference_px(self) -> Decimal:
@@ -137,8 +143,8 @@ class MarketSnapshot:
 class SymbolIndicators:
     """The last points of both windows with indicator columns appended, oldest first.
 
-    Columns beside ``CANDLE_SCHEMA``: ``ema_20, ema_50, macd, macd_signal, macd_histogram, rsi_7,
-    rsi_14, atr_3, atr_14, volume_mean_20``. Null before an indicator's first value (TA-Lib's warm-up).
+    Columns beside ``CANDLE_SCHEMA``: ``IndicatorSetting.columns``, e.g. ``ema_20``. Null before an
+    indicator's first value (TA-Lib's warm-up), and where it is not defined.
     """
 
     symbol: str
