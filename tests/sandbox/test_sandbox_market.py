@@ -14,7 +14,7 @@ from wonttrade_dagster.sandbox import intervals
 from wonttrade_dagster.sandbox.intervals import INTERVAL_MS
 from wonttrade_dagster.sandbox.market import Market
 from wonttrade_dagster.sandbox.numbers import px_text, read_wire, text
-from wonttrade_dagster.sandbox.replay import CandleReplay
+from wonttrade_dagster.sandbox.replay import CandleReplay, Recording
 from wonttrade_dagster.sandbox.universe import traded
 from wonttrade_dagster.sandbox.walk import DAY_MS, MINUTE_MS, RandomWalk
 
@@ -178,17 +178,17 @@ def recorded(days: int = 2, interval_ms: int = 5 * MINUTE_MS) -> pl.DataFrame:
 def test_a_replayed_recording_comes_back_candle_by_candle() -> None:
     frame = recorded()
     end_of_day = NOON_MS // DAY_MS * DAY_MS + DAY_MS - 1
-    quotes = Market(CandleReplay({"ETH": frame}, NOON_MS, WALK), 11, Hands(end_of_day))
+    quotes = Market(CandleReplay({"ETH": Recording((frame,))}, NOON_MS, WALK), 11, Hands(end_of_day))
     rows = quotes.candles("ETH", "5m", end_of_day - 2 * DAY_MS + 1, end_of_day)
     assert len(rows) == frame.height
     for column, name in (("open", "o"), ("high", "h"), ("low", "l"), ("close", "c"), ("volume", "v")):
         assert [float(row[name]) for row in rows] == pytest.approx(frame[column].to_list(), rel=1e-4)
     assert quotes.candles("BTC", "5m", end_of_day, end_of_day), "coins without a recording walk"
-    following = Market(CandleReplay({"ETH": frame}, NOON_MS, WALK), 11, Hands(end_of_day + 1))
+    following = Market(CandleReplay({"ETH": Recording((frame,))}, NOON_MS, WALK), 11, Hands(end_of_day + 1))
     assert float(following.mid_px("ETH")) == pytest.approx(frame["close"][-1], rel=0.01)
 
 
 def test_a_recording_without_a_whole_day_is_refused_in_a_sentence() -> None:
     for frame in (recorded().head(100), recorded().head(1), recorded(interval_ms=7 * MINUTE_MS)):
         with pytest.raises(UsageError, match="ETH"):
-            CandleReplay({"ETH": frame}, NOON_MS, WALK)
+            CandleReplay({"ETH": Recording((frame,))}, NOON_MS, WALK)

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,14 +21,17 @@ from sandbox_samples import Control, Json, assert_identities
 from wonttrade_dagster.core.errors import UsageError, WontTradeError
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.sandbox.assembly import make_venue
+from wonttrade_dagster.sandbox.info_market import answer, asset_context
 from wonttrade_dagster.sandbox.recordings import read_recordings
 from wonttrade_dagster.sandbox.script import read_script
 from wonttrade_dagster.sandbox.server import Sandbox
 from wonttrade_dagster.sandbox.snapshots import restore, save
 from wonttrade_dagster.sandbox.state_file import StateFile
+from wonttrade_dagster.sandbox.venue import LoopbackVenue
 
 ME = SANDBOX_ACCOUNT_ADDRESS
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 NOW_MS = 1_795_435_200_000  # 2026-11-23 12:00 UTC
 MARKET_DATA = Path(__file__).parents[3] / "shared" / "market-data"
 
@@ -77,6 +81,50 @@ def test_a_real_day_is_replayed_with_its_own_candles() -> None:
         assert [float(row[key]) for row in shown] == pytest.approx(real[column].to_list(), rel=1e-4)
 
 
+@pytest.fixture
+def real_day(market_data: Path) -> LoopbackVenue:
+    """Everything recorded of ETH; 2025-06-26 is today, a day on which funding moved every hour."""
+    files = [market_data / f"ETH-{series}.parquet" for series in ("5m", "1h", "funding")]
+    venue = make_venue(3, lambda: NOW_MS, read_recordings(files))
+    tape = venue.market.tape
+    tape.anchor({"ETH": tape.anchors()["ETH"] + 4})
+    return venue
+
+
+def test_recorded_funding_is_paid_as_it_was(real_day: LoopbackVenue, market_data: Path) -> None:
+    market, today_ms = real_day.market, NOW_MS // DAY_MS * DAY_MS
+    file = pl.read_parquet(market_data / "ETH-funding.parquet")
+    of_day = file.filter(pl.col("time").dt.date() == date(2025, 6, 26))
+    recorded_rates = of_day["funding_rate"].to_list()
+    hours = [today_ms + hour * HOUR_MS for hour in range(24)]
+    assert [float(market.funding_rate("ETH", hour_ms).rate) for hour_ms in hours] == recorded_rates
+    shown = answer(market, {"type": "fundingHistory", "coin": "ETH", "startTime": today_ms})
+    assert [float(row["fundingRate"]) for row in shown] == recorded_rates[:12]
+    assert len(set(recorded_rates)) == 24
+
+
+def test_the_running_estimate_of_a_recorded_hour_does_not_know_its_end(real_day: LoopbackVenue) -> None:
+    market = real_day.market
+    told = Decimal(asset_context(market, "ETH")["funding"])
+    assert (
+        told == market.funding_rate("ETH", NOW_MS).rate != market.funding_rate("ETH", NOW_MS + HOUR_MS).rate
+    )
+    walking = Decimal(asset_context(market, "SOL")["funding"])
+    assert walking == market.funding_rate("SOL", NOW_MS + HOUR_MS).rate, "what is drawn is no future"
+
+
+def test_days_before_the_finest_candles_come_from_coarser_ones(
+    real_day: LoopbackVenue, market_data: Path
+) -> None:
+    hours = pl.read_parquet(market_data / "ETH-1h.parquet")
+    shift_ms = real_day.market.tape.anchors()["ETH"] * DAY_MS
+    old = hours.filter(pl.col("open_time").dt.date() == date(2025, 2, 3))
+    first_ms = int(old["open_time"].cast(pl.Int64)[0]) + shift_ms
+    shown = real_day.market.candles("ETH", "1h", first_ms, first_ms + DAY_MS - 1)
+    for column, key in (("open", "o"), ("high", "h"), ("low", "l"), ("close", "c"), ("volume", "v")):
+        assert [float(row[key]) for row in shown] == old[column].to_list()
+
+
 def test_wrong_files_are_refused_with_one_sentence(tmp_path: Path) -> None:
     unlisted = tmp_path / "XYZ-5m.parquet"
     recorded(1).with_columns(symbol=pl.lit("XYZ")).write_parquet(unlisted)
@@ -86,8 +134,14 @@ def test_wrong_files_are_refused_with_one_sentence(tmp_path: Path) -> None:
     pl.DataFrame(
         {"time": [1_741_910_400_000, 1_741_914_000_000], "symbol": ["BTC"] * 2, "funding_rate": [1e-5] * 2}
     ).with_columns(pl.col("time").cast(pl.Datetime("ms", "UTC"))).write_parquet(funding)
-    with pytest.raises(UsageError, match="holds funding"):
+    with pytest.raises(UsageError, match="funding of BTC and no candles"):
         read_recordings([funding])
+    interest = tmp_path / "BTC-oi.parquet"
+    pl.DataFrame({"time_ms": [1_741_910_400_000], "symbol": ["BTC"], "open_interest": [5.0]}).write_parquet(
+        interest
+    )
+    with pytest.raises(UsageError, match="holds open interest"):
+        read_recordings([interest])
 
 
 def test_a_saved_replay_goes_on_on_the_same_day_of_the_recording(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def sandbox(
     model_latency_ms: Annotated[int, typer.Option(help="How long the stand-in thinks.")] = 0,
     rate_limits: Annotated[bool, typer.Option("--rate-limits", help="Enforce the venue's limits.")] = False,
     candles: Annotated[
-        list[Path] | None, typer.Option(help="Recorded candles to replay (Parquet or CSV); repeatable.")
+        list[Path] | None, typer.Option(help="Recorded candles and funding to replay; repeatable.")
     ] = None,
     script: Annotated[Path | None, typer.Option(help="A JSON file of price moves.")] = None,
     state: Annotated[Path | None, typer.Option(help="Keep the venue's state in this file.")] = None,

@@ -21,7 +21,7 @@ def main() -> int:
         "--model-latency-ms", type=int, default=0, help="how long the model pretends to think"
     )
     parser.add_argument("--rate-limits", action="store_true", help="enforce the venue's request limits")
-    parser.add_argument("--candles", type=Path, nargs="+", default=[], help="recorded candles to replay")
+    parser.add_argument("--candles", type=Path, nargs="+", default=[], help="recorded candles and funding")
     parser.add_argument("--script", type=Path, help="a JSON file of price moves")
     parser.add_argument("--state", type=Path, help="keep the venue's state in this file across its own death")
     args = parser.parse_args()

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import polars as pl
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 
@@ -22,7 +21,7 @@ from wonttrade_dagster.sandbox.clock import VenueClock, host_ms
 from wonttrade_dagster.sandbox.market import Market
 from wonttrade_dagster.sandbox.model_server import ModelServer
 from wonttrade_dagster.sandbox.options import VenueOptions
-from wonttrade_dagster.sandbox.replay import CandleReplay
+from wonttrade_dagster.sandbox.replay import CandleReplay, Recording
 from wonttrade_dagster.sandbox.signatures import warm_up
 from wonttrade_dagster.sandbox.state_file import StateFile
 from wonttrade_dagster.sandbox.universe import SPOT_LISTINGS, traded
@@ -34,7 +33,7 @@ from wonttrade_dagster.sandbox.walk import BarSource, RandomWalk
 def make_venue(
     seed: int,
     clock_ms: Callable[[], int] | None = None,
-    replay: Mapping[str, pl.DataFrame] | None = None,
+    replay: Mapping[str, Recording] | None = None,
     options: VenueOptions | None = None,
 ) -> LoopbackVenue:
     """A venue with the sandbox's own account, funded, and its agent, approved."""

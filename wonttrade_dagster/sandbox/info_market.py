@@ -57,7 +57,7 @@ def asset_context(market: Market, coin: str) -> dict[str, Any]:
     mid, oracle = market.mid_px(coin), market.oracle_px(coin)
     impact = [text(px) for px in impact_prices(market.book(coin))]
     return {
-        "funding": text(market.funding_rate(coin, now_ms // HOUR_MS * HOUR_MS + HOUR_MS).rate),
+        "funding": text(market.running_rate(coin)),
         "openInterest": text(Decimal(f"{market.open_interest_base(coin):.5f}")),
         "prevDayPx": text(market.mark_px(coin, now_ms - DAY_MS)),
         "dayNtlVlm": text((volume * mid).quantize(Decimal("0.000001"))),
@@ -197,7 +197,7 @@ def _predicted(market: Market, _body: Body) -> Json:
                 [
                     "HlPerp",
                     {
-                        "fundingRate": text(market.funding_rate(coin, hour_ms).rate),
+                        "fundingRate": text(market.running_rate(coin)),
                         "nextFundingTime": hour_ms,
                         "fundingIntervalHours": 1,
                     },

@@ -3,8 +3,9 @@
 Belongs here: what the venue quotes. Does not belong here: users, orders, HTTP.
 
 Chosen, and not the venue's: the mark is the mid on the tick grid (the real one is a median of three
-prices, protocol §10.3), the premium is a seeded number per hour, and a book is drawn anew every 5 seconds,
-so that what an order takes from it is back after that.
+prices, protocol §10.3), the premium is a seeded number per hour (where funding was recorded, the one that
+the recorded rate follows from), and a book is drawn anew every 5 seconds, so that what an order takes from it
+is back after that.
 """
 
 import random
@@ -140,6 +141,16 @@ class Market:
         booked_ms = hour * HOUR_MS + self._random(coin, "booked", hour).randint(15, 400)
         return FundingRate(hour * HOUR_MS, booked_ms, rate.quantize(RATE_DECIMALS), premium)
 
+    def running_rate(self, coin: str) -> Decimal:
+        """The estimate for the hour that runs: what will be paid at its end.
+
+        A recording has paid rates only, and who knew the next one would trade on the future: there, what was
+        paid last stands in for it, as in a backtest.
+        """
+        hour = self.now_ms() // HOUR_MS
+        is_recorded = self.tape.funding_rate(coin, hour) is not None
+        return self.funding_rate(coin, (hour if is_recorded else hour + 1) * HOUR_MS).rate
+
     def book(self, coin: str, time_ms: int | None = None) -> Book:
         """Depth around the mid (now, or at a moment); each level a little deeper than the one before."""
         now_ms = self.now_ms() if time_ms is None else time_ms
@@ -223,8 +234,18 @@ class Market:
         }
 
     def _premium(self, coin: str, hour: int) -> Decimal:
+        """Of the hour that begins then; its rate is paid when it ends."""
+        recorded = self.tape.funding_rate(coin, hour + 1)
+        if recorded is not None:
+            return _premium_behind(recorded)
         drawn = self._random(coin, "premium", hour).gauss(0.0, 0.0003)
         return Decimal(f"{drawn:.10f}")
 
     def _random(self, coin: str, purpose: str, period: int) -> random.Random:
         return random.Random(f"{self.seed}:{coin}:{purpose}:{period}")  # noqa: S311 (a market, not a secret)
+
+
+def _premium_behind(rate: Decimal) -> Decimal:
+    """A premium from which :meth:`Market.funding_rate` makes ``rate``."""
+    beyond = rate * FUNDING_PERIOD_HOURS - INTEREST_RATE
+    return beyond + INTEREST_RATE + MAX_INTEREST_GAP.copy_sign(beyond) if beyond else Decimal(0)

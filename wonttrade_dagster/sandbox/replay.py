@@ -1,13 +1,14 @@
-"""A recorded market as the tape's source: candles of a file, shifted by whole days to now.
+"""A recorded market as the tape's source: candles and funding of files, shifted by whole days to now.
 
-Belongs here: candles to minute bars. Does not belong here: reading files.
+Belongs here: candles to minute bars, recorded rates by hour. Does not belong here: reading files.
 
 The last recorded day becomes the venue's today, the days before it its past; after the recording, and for
 coins that it does not hold, the walk goes on (scaled to the last recorded price).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -15,12 +16,29 @@ import polars as pl
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox.walk import DAY_MINUTES, DAY_MS, MINUTE_MS, BarSource, DayBars, Floats
 
+_HOUR_MS = 60 * MINUTE_MS
+_DAY_HOURS = 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """What was recorded of one coin.
+
+    Attributes:
+        candles: ``CANDLE_SCHEMA``, one frame an interval, finest first; a day comes from the first one that
+            holds all of it.
+        funding: ``time_ms`` on the hour and ``rate_hourly``; None where it was not recorded.
+    """
+
+    candles: tuple[pl.DataFrame, ...]
+    funding: pl.DataFrame | None = None
+
 
 class CandleReplay(BarSource):
     """Bars out of recorded candles.
 
     Args:
-        frames: candles by coin (``CANDLE_SCHEMA``: one interval, ascending, a whole number of minutes).
+        recordings: by coin; the candles ascend by a whole number of minutes.
         now_ms: the venue's start; the recording's last whole day becomes its day.
         beyond: where prices come from before and after the recording.
 
@@ -28,9 +46,10 @@ class CandleReplay(BarSource):
         UsageError: a frame is empty, or its interval does not divide a day into minutes.
     """
 
-    def __init__(self, frames: Mapping[str, pl.DataFrame], now_ms: int, beyond: BarSource) -> None:
+    def __init__(self, recordings: Mapping[str, Recording], now_ms: int, beyond: BarSource) -> None:
         self._beyond = beyond
-        self._days = {coin: _by_day(coin, frame) for coin, frame in frames.items()}
+        self._days = {coin: _all_days(coin, recording) for coin, recording in recordings.items()}
+        self._rates = {coin: _rates(recording) for coin, recording in recordings.items()}
         self._shifts = {coin: now_ms // DAY_MS - max(days) for coin, days in self._days.items()}
 
     def day(self, coin: str, day: int) -> DayBars | None:
@@ -42,6 +61,10 @@ class CandleReplay(BarSource):
         if recorded in days:
             return days[recorded]
         return self._after(coin, day, max(days)) if recorded > max(days) else None
+
+    def funding_rate(self, coin: str, hour: int) -> Decimal | None:
+        """See :class:`BarSource`."""
+        return self._rates.get(coin, {}).get(hour - self._shifts.get(coin, 0) * _DAY_HOURS)
 
     def anchors(self) -> dict[str, int]:
         """See :class:`BarSource`."""
@@ -66,6 +89,21 @@ class CandleReplay(BarSource):
             low=bars.low * factor,
             close=bars.close * factor,
         )
+
+
+def _all_days(coin: str, recording: Recording) -> dict[int, DayBars]:
+    """Every day of which one of the frames holds all candles."""
+    days: dict[int, DayBars] = {}
+    for frame in reversed(recording.candles):
+        days |= _by_day(coin, frame)
+    return days
+
+
+def _rates(recording: Recording) -> dict[int, Decimal]:
+    """By hour of the epoch."""
+    if recording.funding is None:
+        return {}
+    return {int(ms) // _HOUR_MS: Decimal(repr(float(rate))) for ms, rate in recording.funding.iter_rows()}
 
 
 def _by_day(coin: str, frame: pl.DataFrame) -> dict[int, DayBars]:

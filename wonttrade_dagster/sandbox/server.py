@@ -21,10 +21,10 @@ from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox.options import VenueOptions
 
 if TYPE_CHECKING:
-    import polars as pl
     from starlette.applications import Starlette
     from uvicorn import Server
 
+    from wonttrade_dagster.sandbox.replay import Recording
     from wonttrade_dagster.sandbox.venue import LoopbackVenue
 
 HOST = "127.0.0.1"
@@ -44,7 +44,7 @@ class Sandbox:
         model_port: of the model server, 0 for a free one.
         model_latency_ms: how long the model pretends to think.
         clock_ms: the clients' clock (milliseconds of UTC epoch), the host's by default.
-        replay: candles by coin (``CANDLE_SCHEMA``) that the market replays instead of the seeded walk.
+        replay: recordings by coin that the market replays instead of the seeded walk.
         rate_limits: enforce the venue's limits on requests and actions.
         options: every setting of the venue; ``rate_limits`` is one of them and then not looked at.
         state_path: a file that the venue's state is kept in, and taken from when it is there.
@@ -66,7 +66,7 @@ class Sandbox:
         *,
         model_latency_ms: int = 0,
         clock_ms: Callable[[], int] | None = None,
-        replay: "Mapping[str, pl.DataFrame] | None" = None,
+        replay: "Mapping[str, Recording] | None" = None,
         rate_limits: bool = False,
         options: VenueOptions | None = None,
         state_path: Path | None = None,
@@ -111,7 +111,8 @@ class SandboxOptions:
         seed: makes market and model reproducible.
         model_latency_ms: how long the model pretends to think.
         rate_limits: enforce the venue's limits on requests and actions.
-        candles: recorded candles (Parquet or CSV) that the market replays; the last whole day is today.
+        candles: recorded candles and funding (Parquet or CSV) that the market replays; the last whole day is
+            today.
         script: a JSON file of price moves, played from the start on.
         state_path: a file that the venue's state is kept in, and taken from when it is there.
     """
@@ -162,7 +163,7 @@ def _stop_signal() -> threading.Event:
     return stop
 
 
-def _recordings(paths: Sequence[Path]) -> "Mapping[str, pl.DataFrame] | None":
+def _recordings(paths: Sequence[Path]) -> "Mapping[str, Recording] | None":
     if not paths:
         return None
     from wonttrade_dagster.sandbox.recordings import read_recordings  # noqa: PLC0415 (imports duckdb)

@@ -11,6 +11,7 @@ the closed one that it becomes.
 from bisect import bisect_right, insort_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,10 @@ class Tape:
     def __init__(self, source: BarSource) -> None:
         self._source = source
         self._moves: dict[str, list[ScriptedMove]] = {}
+
+    def funding_rate(self, coin: str, hour: int) -> Decimal | None:
+        """See :meth:`BarSource.funding_rate`."""
+        return self._source.funding_rate(coin, hour)
 
     def anchors(self) -> dict[str, int]:
         """See :meth:`BarSource.anchors`."""

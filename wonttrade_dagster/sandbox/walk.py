@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,10 @@ class BarSource(ABC):
     @abstractmethod
     def day(self, coin: str, day: int) -> DayBars | None:
         """The bars of one coin on one day of the epoch; None where there is no history."""
+
+    def funding_rate(self, coin: str, hour: int) -> Decimal | None:  # noqa: ARG002 (most record none)
+        """The recorded rate that was paid when an hour of the epoch began; None where none was recorded."""
+        return None
 
     def anchors(self) -> dict[str, int]:
         """By coin, by how many days its recording is shifted; nothing for a source without recordings."""
