@@ -8,7 +8,7 @@ import base64
 import copy
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,10 @@ from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.cli.home import prepare_home
 from wonttrade_dagster.cli.jobs import QUIET
+from wonttrade_dagster.core.model import CycleReport, Stage
 from wonttrade_dagster.defs.build import build_defs
+from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
+from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.defs.partitions import cycle_key
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.server import Sandbox
@@ -102,12 +105,12 @@ class SetBackClock:
 
 
 @contextmanager
-def set_back(clock: SetBackClock) -> Iterator[None]:
-    """Let every part of this process read that clock."""
-    original = SystemClock.now_ms
+def set_back() -> Iterator[SetBackClock]:
+    """A clock that is set back, read by every part of this process."""
+    clock, original = SetBackClock(), SystemClock.now_ms
     SystemClock.now_ms = lambda _self: clock.now_ms()
     try:
-        yield
+        yield clock
     finally:
         SystemClock.now_ms = original
 
@@ -207,6 +210,29 @@ def trade(config: Path, cycle_ms: int, tags: Mapping[str, str] | None = None) ->
             run_config=dict(QUIET),
             raise_on_error=False,
         )
+
+
+def run_stages(live: LiveCycle, clock: SetBackClock, stages: tuple[Stage, ...] = tuple(Stage)) -> CycleReport:
+    """Run the stages of the next minute in this process, without Dagster around them."""
+    cycle_ms = clock.next_minute()
+    for stage in stages:
+        record = live.run(stage, cycle_ms, None)
+    live.lease.release()
+    assert isinstance(record, CycleReport)
+    return record
+
+
+def trade_replies(
+    loopback: Loopback, clock: SetBackClock, config: Path, replies: Sequence[str | None]
+) -> tuple[int, ...]:
+    """A cycle for each reply, in parts composed anew; None lets the model answer. Returns their times."""
+    times = []
+    for text in replies:
+        loopback.model("faults", [])
+        if text:
+            loopback.model("faults", [{"kind": "reply", "text": text, "times": 9}])
+        times.append(run_stages(compose_live_cycle(load_settings(config), Executors()), clock).cycle_ms)
+    return tuple(times)
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:

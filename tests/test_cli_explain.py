@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import Loopback, SetBackClock, set_back
+from loopback import Loopback, set_back, trade_replies
 
 from wonttrade_dagster.adapters.archive import cycle_ms_of, cycle_text
 from wonttrade_dagster.cli.app import run
-from wonttrade_dagster.core.cycle import EDGES
 from wonttrade_dagster.core.errors import UsageError
-from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.defs.partitions import cycle_key
-from wonttrade_dagster.settings import load_settings
 
 HOSTILE = '<script>alert("1")</script> [bold]not markup[/bold] \x1b[31mred'
 MINUTE_MS = 60_000
@@ -46,18 +43,9 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    clock = SetBackClock()
-    with set_back(clock), Loopback.serving(clock) as loopback:
+    with set_back() as clock, Loopback.serving(clock) as loopback:
         config = loopback.config(tmp_path_factory.mktemp("explain"))
-        times = []
-        for fault in (None, "no JSON at all", hostile_reply()):
-            loopback.model("faults", [])
-            if fault:
-                loopback.model("faults", [{"kind": "reply", "text": fault, "times": 9}])
-            times.append(clock.next_minute())
-            live = compose_live_cycle(load_settings(config), Executors())
-            for stage in EDGES:
-                live.run(stage, times[-1], None)
+        times = trade_replies(loopback, clock, config, (None, "no JSON at all", hostile_reply()))
         yield Desk(config, *times)
 
 

@@ -9,15 +9,13 @@ from typing import Any
 
 import duckdb
 import pytest
-from loopback import PROMPTS, Loopback, SetBackClock, set_back
+from loopback import PROMPTS, Loopback, set_back, trade_replies
 from replays import Kept, Replay, asking, detail, differing, found
 
 from wonttrade_dagster.adapters.archive import cycle_text
 from wonttrade_dagster.cli.app import run
-from wonttrade_dagster.core.cycle import EDGES
 from wonttrade_dagster.core.model import Stage
-from wonttrade_dagster.defs.compose import Executors, compose_live_cycle, journal, ledger
-from wonttrade_dagster.settings import load_settings
+from wonttrade_dagster.defs.compose import journal, ledger
 
 
 @dataclass
@@ -50,23 +48,14 @@ class Traded(Kept):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traded]:
-    clock = SetBackClock()
-    with set_back(clock), Loopback.serving(clock) as loopback:
+    with set_back() as clock, Loopback.serving(clock) as loopback:
         folder = tmp_path_factory.mktemp("live")
         config = loopback.config(folder, runtime__prompts_dir="prompts")
         shutil.copytree(PROMPTS, folder / "prompts")
-        times = []
-        for fault in (None, "I would rather not say", None):
-            loopback.model("faults", [])
-            if fault:
-                loopback.model("faults", [{"kind": "reply", "text": fault, "times": 9}])
-            times.append(clock.next_minute())
-            live = compose_live_cycle(load_settings(config), Executors())
-            for stage in EDGES:
-                live.run(stage, times[-1], None)
+        times = trade_replies(loopback, clock, config, (None, "I would rather not say", None))
         loopback.model("faults", [])
         loopback.refuse_requests()
-        yield Traded(folder, tuple(times), lambda: (loopback.refused_requests, loopback.model_calls))
+        yield Traded(folder, times, lambda: (loopback.refused_requests, loopback.model_calls))
 
 
 @pytest.fixture

@@ -12,14 +12,13 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from loopback import DAY_MS, MINUTE_MS, Loopback, SetBackClock, set_back, wave, write_config
+from loopback import DAY_MS, MINUTE_MS, Loopback, SetBackClock, run_stages, set_back, wave, write_config
 
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.sql_session import Copies, ask
 from wonttrade_dagster.adapters.sql_views import VIEWS
 from wonttrade_dagster.cli.app import run
 from wonttrade_dagster.cli.sql import copies_of
-from wonttrade_dagster.core.cycle import EDGES
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.settings import load_settings
 
@@ -191,12 +190,8 @@ class Desk:
 
     def trade(self) -> int:
         """The next cycle through all its stages."""
-        cycle_ms = self.clock.next_minute()
         live = compose_live_cycle(load_settings(self.config), Executors())
-        for stage in EDGES:
-            live.run(stage, cycle_ms, None)
-        live.lease.release()
-        return cycle_ms
+        return run_stages(live, self.clock).cycle_ms
 
     @property
     def copies(self) -> Copies:
@@ -205,8 +200,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    clock = SetBackClock()
-    with set_back(clock), Loopback.serving(clock) as loopback:
+    with set_back() as clock, Loopback.serving(clock) as loopback:
         yield Desk(loopback.config(tmp_path_factory.mktemp("sql")), clock)
 
 

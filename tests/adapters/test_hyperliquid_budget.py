@@ -117,8 +117,7 @@ def test_weight_counts_for_a_minute_and_actions_for_ever() -> None:
 
 @pytest.fixture(scope="module")
 def clock() -> Iterator[SetBackClock]:
-    clock = SetBackClock()
-    with set_back(clock):
+    with set_back() as clock:
         yield clock
 
 

@@ -8,8 +8,7 @@ from loopback import Loopback, SetBackClock, set_back
 
 @pytest.fixture(scope="module")
 def clock() -> Iterator[SetBackClock]:
-    clock = SetBackClock()
-    with set_back(clock):
+    with set_back() as clock:
         yield clock
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import BOTH_LEGS, Loopback, SetBackClock, set_back
+from loopback import BOTH_LEGS, Loopback, SetBackClock, run_stages, set_back
 
 from wonttrade_dagster.core.model import CycleReport, Stage
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
@@ -17,8 +17,7 @@ PRICES = 'prices = [{ model = "loopback-rule", input_usd = 1000, output_usd = 0 
 
 @pytest.fixture
 def clock() -> Iterator[SetBackClock]:
-    clock = SetBackClock()
-    with set_back(clock):
+    with set_back() as clock:
         yield clock
 
 
@@ -37,13 +36,7 @@ def with_prices(loopback: Loopback, folder: Path, *lines: str) -> Settings:
 
 
 def cycle(settings: Settings, clock: SetBackClock) -> CycleReport:
-    live = compose_live_cycle(settings, Executors())
-    cycle_ms = clock.next_minute()
-    for stage in Stage:
-        record = live.run(stage, cycle_ms, None)
-    live.lease.release()
-    assert isinstance(record, CycleReport)
-    return record
+    return run_stages(compose_live_cycle(settings, Executors()), clock)
 
 
 def asked(loopback: Loopback) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from hyperliquid.exchange import Exchange
-from loopback import BOTH_LEGS, CANARY_KEY, Loopback, SetBackClock
+from loopback import BOTH_LEGS, CANARY_KEY, Loopback, SetBackClock, run_stages
 
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import (
@@ -24,21 +24,10 @@ from wonttrade_dagster.core.model import (
     TargetPosition,
 )
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
-from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.settings import Settings, load_settings
 
 PROSE = "I would rather wait."
-
-
-def cycle(live: LiveCycle, clock: SetBackClock, stages: tuple[Stage, ...] = tuple(Stage)) -> CycleReport:
-    """Run the stages of the next minute, in this process."""
-    cycle_ms = clock.next_minute()
-    for stage in stages:
-        record = live.run(stage, cycle_ms, None)
-    live.lease.release()
-    assert isinstance(record, CycleReport)
-    return record
 
 
 def answer(loopback: Loopback, text: str) -> None:
@@ -68,7 +57,7 @@ def naked(loopback: Loopback, clock: SetBackClock, tmp_path: Path) -> Iterator[S
     """An account that is long BTC by a decision of ours, and whose stop somebody cancelled."""
     settings = load_settings(loopback.config(tmp_path))
     answer(loopback, long_btc(loopback))
-    report = cycle(compose_live_cycle(settings, Executors()), clock)
+    report = run_stages(compose_live_cycle(settings, Executors()), clock)
     assert report.outcome == "applied"
     exchange = Exchange(
         Account.from_key(CANARY_KEY), loopback.sandbox.venue_url, account_address=SANDBOX_ACCOUNT_ADDRESS
@@ -95,7 +84,7 @@ def test_an_early_stage_that_crashes_is_a_value_and_protection_is_put_back(
 ) -> None:
     live = compose_live_cycle(naked, Executors())
     live.parts = replace(live.parts, indicators=crash)
-    report = cycle(live, clock)
+    report = run_stages(live, clock)
     assert is_protected(loopback)
     assert (report.outcome, report.reason) == ("refused", "stage_crashed")
     assert "indicators met a ZeroDivisionError in crash" in report.detail
@@ -120,7 +109,7 @@ def test_a_decision_that_crashes_the_plan_is_not_applied_and_protection_is_put_b
     engine = live.parts.decision_engine
     like = Unforeseen(engine.model, engine.schema, engine.limits, engine.clock, engine.deadline_ms)
     live.parts = replace(live.parts, decision_engine=like)
-    report = cycle(live, clock)
+    report = run_stages(live, clock)
     assert is_protected(loopback)
     assert (report.outcome, report.reason) == ("refused", "stage_crashed")
 
@@ -165,18 +154,18 @@ def test_a_second_machine_with_a_journal_of_its_own_is_noticed_by_the_first(
     loopback.cancel_triggers("BTC")
     other = load_settings(loopback.config(tmp_path / "another"))
     answer(loopback, long_btc(loopback))
-    assert cycle(compose_live_cycle(other, Executors()), clock).outcome == "applied"
+    assert run_stages(compose_live_cycle(other, Executors()), clock).outcome == "applied"
     assert is_protected(loopback)
     replaced = long_btc(loopback).replace('"none"', '"replaced"')
     replaced = replaced.replace('"replaced_because": null', '"replaced_because": "the trend is over"')
     answer(loopback, replaced)
-    report = cycle(compose_live_cycle(naked, Executors()), clock)
+    report = run_stages(compose_live_cycle(naked, Executors()), clock)
     assert (report.outcome, report.reason) == ("refused", "second_machine"), report.detail
     assert any("SECOND MACHINE" in alert for alert in report.alerts)
     assert is_protected(loopback)
     loopback.cancel_triggers("BTC")
     answer(loopback, PROSE)
-    assert cycle(compose_live_cycle(naked, Executors()), clock).reason == "invalid_json"
+    assert run_stages(compose_live_cycle(naked, Executors()), clock).reason == "invalid_json"
     assert is_protected(loopback)
     answer(loopback, replaced)
-    assert cycle(compose_live_cycle(naked, Executors()), clock).outcome == "applied"
+    assert run_stages(compose_live_cycle(naked, Executors()), clock).outcome == "applied"
