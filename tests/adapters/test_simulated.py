@@ -1,5 +1,6 @@
 """The simulated exchange behind the ports, and the backtest's executor that lives through bars."""
 
+from collections.abc import Mapping
 from decimal import Decimal as D  # noqa: N817 (numbers are the subject here)
 
 import polars as pl
@@ -21,7 +22,7 @@ from wonttrade_dagster.core.model import (
     PlaceOrder,
     SetLeverage,
 )
-from wonttrade_dagster.core.simulation import Event, Execution, FundingPayment, TriggerFired
+from wonttrade_dagster.core.simulation import Event, Execution, FundingPayment, Slippage, TriggerFired
 
 START_MS = 1_750_000_000_000 // 3_600_000 * 3_600_000
 MINUTE_MS = 60_000
@@ -38,7 +39,9 @@ RULES = ExecutionRules(
 )
 
 
-def executor(fee: str = "0", slippage_bps: int = 0, bar_ms: int | None = None) -> SimulatedExecutor:
+def executor(
+    fee: str = "0", slippage_bps: int = 0, bar_ms: Mapping[str, int] | None = None
+) -> SimulatedExecutor:
     return SimulatedExecutor(
         assets={"BTC": BTC, "ETH": ETH},
         audit=MemoryAudit(),
@@ -46,7 +49,7 @@ def executor(fee: str = "0", slippage_bps: int = 0, bar_ms: int | None = None) -
         rules=RULES,
         deposit_usd=D(10_000),
         taker_fee_rate=D(fee),
-        slippage_bps=D(slippage_bps),
+        slippage=Slippage(D(slippage_bps)),
         bar_ms=bar_ms,
     )
 
@@ -194,7 +197,7 @@ def test_bars_already_lived_are_not_lived_again() -> None:
 
 
 def test_a_bar_that_is_still_open_is_refused() -> None:
-    made = executor(bar_ms=HOUR_MS)
+    made = executor(bar_ms={"BTC": HOUR_MS})
     with pytest.raises(HistoryError, match="still open"):
         made.advance(START_MS + HOUR_MS // 4, {"BTC": flat(50_000, 1)}, {})
 

@@ -12,7 +12,7 @@ from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.backtest import MemoryAudit
 from wonttrade_dagster.core.model import CANDLE_SCHEMA, RiskLimits
 from wonttrade_dagster.core.reconcile import PositionReconciler
-from wonttrade_dagster.core.simulation import Execution
+from wonttrade_dagster.core.simulation import Execution, Slippage
 
 START_MS = 1_750_000_000_000 // 3_600_000 * 3_600_000
 MINUTE_MS = 60_000
@@ -34,8 +34,7 @@ def entered(side: int) -> SimulatedExecutor:
         rules=RULES,
         deposit_usd=D(10_000),
         taker_fee_rate=D(0),
-        slippage_bps=D(0),
-        bar_ms=None,
+        slippage=Slippage(),
     )
     made.advance(START_MS, bars((50_000,) * 4, from_ms=START_MS - MINUTE_MS), {})
     wanted = decision(target("BTC", str(D("0.1") * side), 50_000 - 1_000 * side, 50_000 + 2_000 * side))

@@ -1,188 +1,42 @@
-"""The simulated exchange behind the ports: ``SimulatedVenue`` and the backtest's ``SimulatedExecutor``.
+"""The backtest's ``SimulatedExecutor``: the live order logic on an account that lives through history.
 
-Belongs here: holding one account's state between the calls, and the port's words for its answers.
+Belongs here: letting the simulated account live from bar to bar, and carrying a plan out on it.
 Does not belong here: any rule of the exchange (``core.simulation``), the order logic (``core.execution``: the
-backtest runs the live one), reading history.
+backtest runs the live one), the port's answers (``simulated_venue``), reading history.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from decimal import Decimal
 
 import polars as pl
 
+from wonttrade_dagster.adapters.simulated_venue import SimulatedVenue
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
-    ActionResult,
-    ActionStatus,
     AssetSpec,
-    CancelOrder,
     ExecutionPlan,
     ExecutionReport,
     ExecutionRules,
-    Fill,
-    PlaceOrder,
-    SetLeverage,
 )
-from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Venue
+from wonttrade_dagster.core.ports import AuditSink, Clock, Executor
 from wonttrade_dagster.core.simulation import (
+    Bar,
     BarTable,
     Event,
     ExchangeState,
-    History,
-    LeverageSetting,
-    OrderOutcome,
-    OrderRequest,
-    OrderStatus,
     Slippage,
-    StandingOrder,
-    Tif,
-    Trigger,
     VenueRules,
-    account_snapshot,
-    average_px,
-    bar_quote,
-    cancel_order,
     check_identities,
     open_account,
     pay_funding,
-    place_order,
-    set_leverage,
     walk_bars,
+    walk_opens,
 )
 from wonttrade_dagster.core.simulation.bars import exact
 
 HOUR_MS = 3_600_000
-
-
-class SimulatedVenue(Venue):
-    """One account on the simulated exchange; a taker fills at the mark, slipped, in any size.
-
-    Args:
-        state: the account to begin with.
-        rules: the venue's.
-        slippage: on every taker fill.
-        clock: the time of every request.
-    """
-
-    def __init__(self, state: ExchangeState, rules: VenueRules, slippage: Slippage, clock: Clock) -> None:
-        self.state = state
-        self.rules = rules
-        self.slippage = slippage
-        self.history = History()
-        self._clock = clock
-
-    def account(self) -> AccountSnapshot:
-        """Everything at the marks of the last step."""
-        now = replace(self.state, time_ms=max(self.state.time_ms, self._clock.now_ms()))
-        return account_snapshot(now, self.rules)
-
-    def set_marks(self, marks: Mapping[str, Decimal]) -> None:
-        """Let these be the prices; nothing fires until bars are walked."""
-        self.state = replace(self.state, marks={**self.state.marks, **marks})
-
-    def place(self, order: PlaceOrder) -> ActionResult:
-        """Judge and fill one order at the mark ± slippage; a symbol without a price is an error result."""
-        if order.symbol not in self.state.marks:
-            return self._result(order, ActionStatus.ERROR, f"no price of {order.symbol} is known yet")
-        mark = self.state.marks[order.symbol]
-        quotes = {order.symbol: bar_quote(order.symbol, mark, self.rules, self.slippage)}
-        now_ms = self._clock.now_ms()
-        self.state, outcome = place_order(self.state, _request(order), quotes, self.rules, now_ms)
-        self.history.record(outcome.events)
-        return self._answer(order, outcome)
-
-    def cancel(self, cancel: CancelOrder) -> ActionResult:
-        """Cancel by oid; an order that is not open any more counts as done and says so."""
-        self.state, outcome = cancel_order(self.state, cancel.oid, self._clock.now_ms())
-        self.history.record(outcome.events)
-        return self._result(cancel, ActionStatus.DONE, outcome.error or "")
-
-    def set_leverage(self, change: SetLeverage) -> ActionResult:
-        """Set leverage and margin mode, or say why not."""
-        setting = LeverageSetting(change.leverage, change.is_cross)
-        self.state, outcome = set_leverage(
-            self.state, change.symbol, setting, self.rules, self._clock.now_ms()
-        )
-        status = ActionStatus.DONE if outcome.ok else ActionStatus.ERROR
-        return self._result(change, status, outcome.error or "")
-
-    def fills(self, since_ms: int) -> tuple[Fill, ...]:
-        """Fills since then, oldest first; a fill inside a bar bears the time just after its open."""
-        return tuple(execution.fill() for execution in self.history.fills_since(since_ms))
-
-    def find(self, cloid: str) -> ActionResult | None:
-        """The latest order of that id: standing, filled (in part too), or dead with its status as message."""
-        oid = self.history.oid(cloid)
-        update = self.history.last_update(oid) if oid is not None else None
-        if oid is None or update is None:
-            return None
-        fills = self.history.fills_of(oid)
-        status = _standing(update.status, has_fills=bool(fills))
-        return ActionResult(
-            action=_as_sent(update.order),
-            status=status,
-            message=update.status.value,
-            oid=oid,
-            filled_base=sum((fill.size_base for fill in fills), Decimal(0)),
-            average_px=average_px(fills),
-            sent_at_ms=update.order.placed_at_ms,
-            answered_at_ms=update.time_ms,
-        )
-
-    def leverages(self, symbols: Sequence[str]) -> Mapping[str, int]:
-        """What the exchange has set for each symbol."""
-        return {symbol: self.state.setting(symbol, self.rules).leverage for symbol in symbols}
-
-    def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
-        """Funding paid (+) or received (−) in ``[since_ms, until_ms)``."""
-        return self.history.funding_paid_usd(since_ms, until_ms)
-
-    def _answer(self, order: PlaceOrder, outcome: OrderOutcome) -> ActionResult:
-        if outcome.error is not None:
-            asset_id = self.rules.assets[order.symbol].asset_id
-            suffix = f" asset={asset_id}" if outcome.has_suffix else ""
-            return replace(self._result(order, ActionStatus.ERROR, outcome.error + suffix), oid=outcome.oid)
-        is_open = outcome.status is OrderStatus.OPEN
-        result = self._result(order, ActionStatus.RESTING if is_open else ActionStatus.FILLED, "")
-        return replace(
-            result, oid=outcome.oid, filled_base=outcome.filled_base, average_px=outcome.average_px
-        )
-
-    def _result(
-        self, action: PlaceOrder | CancelOrder | SetLeverage, status: ActionStatus, message: str
-    ) -> ActionResult:
-        now_ms = self._clock.now_ms()
-        return ActionResult(action, status, message, sent_at_ms=now_ms, answered_at_ms=now_ms)
-
-
-def _request(order: PlaceOrder) -> OrderRequest:
-    trigger = None
-    if order.trigger_px is not None and order.leg is not None:
-        trigger = Trigger(order.trigger_px, is_market=True, leg=order.leg)
-    return OrderRequest(
-        symbol=order.symbol,
-        is_buy=order.is_buy,
-        size_base=order.size_base,
-        limit_px=order.limit_px,
-        tif=Tif.GTC if trigger else Tif.IOC,
-        reduce_only=order.reduce_only,
-        cloid=order.cloid,
-        trigger=trigger,
-    )
-
-
-def _standing(status: OrderStatus, *, has_fills: bool) -> ActionStatus:
-    if not status.is_terminal:
-        return ActionStatus.RESTING
-    return ActionStatus.FILLED if status is OrderStatus.FILLED or has_fills else ActionStatus.ERROR
-
-
-def _as_sent(order: StandingOrder) -> CancelOrder:
-    """An order is known here by its id only: the port says that this action is not meaningful."""
-    return CancelOrder(order.symbol, order.oid, order.request.cloid, "as the venue knows it")
 
 
 class SimulatedExecutor(Executor):
@@ -195,9 +49,9 @@ class SimulatedExecutor(Executor):
         rules: of the execution.
         deposit_usd: opening cash.
         taker_fee_rate: of the notional.
-        slippage_bps: on every taker fill: entries, closes, fired triggers, liquidations.
-        bar_ms: length of the bars, where known: a bar that ends after the decision time is then refused
-            instead of letting the future in.
+        slippage: on every taker fill: entries, closes, fired triggers, liquidations.
+        bar_ms: length of the bars by symbol, where known: a bar that ends after the decision time is then
+            refused instead of letting the future in. :meth:`think` needs it of every symbol.
     """
 
     def __init__(
@@ -209,15 +63,15 @@ class SimulatedExecutor(Executor):
         rules: ExecutionRules,
         deposit_usd: Decimal,
         taker_fee_rate: Decimal,
-        slippage_bps: Decimal,
-        bar_ms: int | None = None,
+        slippage: Slippage,
+        bar_ms: Mapping[str, int] | None = None,
     ) -> None:
         now_ms = clock.now_ms()
         venue_rules = VenueRules(assets, taker_fee_rate=taker_fee_rate)
         state = open_account(deposit_usd, now_ms)
-        self.venue = SimulatedVenue(state, venue_rules, Slippage(slippage_bps), clock)
+        self.venue = SimulatedVenue(state, venue_rules, slippage, clock)
         self._service = ExecutionService(self.venue, audit, clock, rules, assets)
-        self._bar_ms = bar_ms
+        self._bar_ms = dict(bar_ms or {})
         self._walked_ms = now_ms
 
     def account(self) -> AccountSnapshot:
@@ -225,7 +79,10 @@ class SimulatedExecutor(Executor):
         return self.venue.account()
 
     def resume(self, state: ExchangeState, at_ms: int) -> None:
-        """Go on with an account that has lived until ``at_ms``. Raises ``MoneyIdentityError``."""
+        """Go on with an account that has lived until ``at_ms``. Raises ``MoneyIdentityError``.
+
+        The next bars handed in must reach back to the last one that had ended then: slippage knows it.
+        """
         check_identities(state)
         self.venue.state = state
         self._walked_ms = at_ms
@@ -256,10 +113,67 @@ class SimulatedExecutor(Executor):
             HistoryError: a bar ends after ``to_ms``, or time would run backwards.
             MoneyIdentityError: the account does not add up.
         """
-        table = BarTable.of(bars)
-        end = table.index_of(to_ms)
-        self._refuse(to_ms, table.open_time_ms[end - 1] if end else None)
-        index = self._begin(table, end)
+        self._refuse(to_ms, bars)
+        return self._live(to_ms, bars, funding)
+
+    def think(
+        self, to_ms: int, bars: Mapping[str, pl.DataFrame], funding: Mapping[str, pl.DataFrame]
+    ) -> tuple[Event, ...]:
+        """Let the account live until ``to_ms`` while a decision is made, maybe into the middle of a bar.
+
+        Bars that have ended are walked as in :meth:`advance`. Of the bar that holds ``to_ms`` only the open
+        is used: it becomes the price, and whatever lies beyond it fires. The next call walks it as a whole,
+        so bars must be handed in from the one that held the account's time on.
+
+        Args:
+            to_ms: when the decision is there.
+            bars: by symbol, as for :meth:`advance`; later ones are not looked at.
+            funding: as for :meth:`advance`.
+
+        Returns:
+            Everything that happened, in order.
+
+        Raises:
+            HistoryError: time would run backwards, or the length of a symbol's bars is not known.
+            MoneyIdentityError: the account does not add up.
+        """
+        unknown = sorted(set(bars) - set(self._bar_ms))
+        if unknown:
+            raise HistoryError(f"how long the bars of {', '.join(unknown)} are is not known")
+        ended = {symbol: self._before(symbol, frame, to_ms) for symbol, frame in bars.items()}
+        events = self._live(to_ms, ended, funding)
+        opened = {s: self._holding(frame, ended[s].height, to_ms) for s, frame in bars.items()}
+        starts = {symbol: start for symbol, start in opened.items() if start is not None}
+        if not starts:
+            return events
+        venue, last_ms = self.venue, max(time_ms for time_ms, _ in starts.values())
+        opens = {symbol: px for symbol, (_, px) in starts.items()}
+        # Just after the open, as in a walked bar, but never after the moment itself.
+        at_ms = min(last_ms + 1, to_ms)
+        venue.state, more = walk_opens(
+            venue.state, opens, venue.rules, venue.slippage, venue.known_bars, at_ms
+        )
+        venue.history.record(more)
+        return events + more
+
+    def _before(self, symbol: str, frame: pl.DataFrame, to_ms: int) -> pl.DataFrame:
+        """The bars that have ended by ``to_ms``."""
+        return frame.head(int(frame["open_time_ms"].search_sorted(to_ms - self._bar_ms[symbol], "right")))
+
+    def _holding(self, frame: pl.DataFrame, index: int, to_ms: int) -> tuple[int, Decimal] | None:
+        """Open time and open of the bar at ``index``, unless it opens later than ``to_ms``."""
+        if index >= frame.height or frame["open_time_ms"][index] > to_ms:
+            return None
+        return frame["open_time_ms"][index], exact(frame["open"][index])
+
+    def _live(
+        self, to_ms: int, bars: Mapping[str, pl.DataFrame], funding: Mapping[str, pl.DataFrame]
+    ) -> tuple[Event, ...]:
+        if to_ms < self._walked_ms:
+            raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
+        ahead = {symbol: self._unlived(symbol, frame) for symbol, frame in bars.items()}
+        table = BarTable.of(ahead)
+        index, end = 0, table.index_of(to_ms)
         events: list[Event] = []
         for hour_ms, payments in _by_hour(funding, self._walked_ms, to_ms).items():
             upto = min(table.index_of(hour_ms), end)
@@ -267,27 +181,38 @@ class SimulatedExecutor(Executor):
             index = max(index, upto)
             events += self._pay(table, index, hour_ms, payments)
         events += self._walk(table, index, end)
+        for symbol, frame in ahead.items():
+            self._know(symbol, frame, int(frame["open_time_ms"].search_sorted(to_ms)))
         self._walked_ms = to_ms
         self.venue.history.record(events)
         check_identities(self.venue.state)
         return tuple(events)
 
-    def _refuse(self, to_ms: int, last_open_ms: int | None) -> None:
-        if to_ms < self._walked_ms:
-            raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
-        if self._bar_ms is not None and last_open_ms is not None and last_open_ms + self._bar_ms > to_ms:
-            raise HistoryError(
-                f"the bar that opens at {last_open_ms} is still open at {to_ms}: "
-                "choose a cadence that is a multiple of the bars' length"
-            )
+    def _refuse(self, to_ms: int, bars: Mapping[str, pl.DataFrame]) -> None:
+        for symbol, frame in bars.items():
+            end = int(frame["open_time_ms"].search_sorted(to_ms))
+            last_ms = frame["open_time_ms"][end - 1] if end else None
+            if last_ms is not None and last_ms + self._bar_ms.get(symbol, 0) > to_ms:
+                raise HistoryError(
+                    f"the bar that opens at {last_ms} is still open at {to_ms}: "
+                    "choose a cadence that is a multiple of the bars' length"
+                )
 
-    def _begin(self, table: BarTable, end: int) -> int:
-        """The first bar to walk; the one before it gives the price to symbols that have none."""
-        start = min(table.index_of(self._walked_ms), end)
-        if start:
-            closes = {symbol: exact(c.close[start - 1]) for symbol, c in table.columns.items()}
-            self.venue.set_marks({**closes, **self.venue.state.marks})
-        return start
+    def _unlived(self, symbol: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """The bars to walk; the one before them gives the price to a symbol that has none."""
+        lived_ms = self._walked_ms - self._walked_ms % self._bar_ms.get(symbol, 1)
+        start = int(frame["open_time_ms"].search_sorted(lived_ms))
+        self._know(symbol, frame, start)
+        if start and symbol not in self.venue.state.marks:
+            self.venue.set_marks({symbol: exact(frame["close"][start - 1])})
+        return frame.slice(start)
+
+    def _know(self, symbol: str, frame: pl.DataFrame, end: int) -> None:
+        """The last of the first ``end`` bars is the newest that has closed."""
+        if end:
+            row = frame.row(end - 1, named=True)
+            prices = (row["open"], row["high"], row["low"], row["close"])
+            self.venue.known_bars[symbol] = Bar(row["open_time_ms"], *prices, row.get("volume") or 0.0)
 
     def _walk(self, table: BarTable, start: int, stop: int) -> tuple[Event, ...]:
         if start >= stop:

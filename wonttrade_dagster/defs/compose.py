@@ -44,6 +44,7 @@ from wonttrade_dagster.core.model import (
     SpendingCaps,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
+from wonttrade_dagster.core.simulation import Slippage, SlippageModel
 from wonttrade_dagster.core.state import StateLoader
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.sandbox.accounts import SANDBOX_AGENT_PRIVATE_KEY
@@ -200,7 +201,7 @@ class Executors:
     ) -> SimulatedExecutor:
         """Orders go to the simulated exchange."""
         backtest = settings.backtest
-        bar_ms = max(interval_ms(interval) for interval in data.bar_intervals.values())
+        bar_ms = {symbol: interval_ms(interval) for symbol, interval in data.bar_intervals.items()}
         return SimulatedExecutor(
             assets=data.assets(),
             audit=audit,
@@ -208,9 +209,23 @@ class Executors:
             rules=execution_rules(settings),
             deposit_usd=backtest.initial_equity_usd,
             taker_fee_rate=backtest.taker_fee_bps / Decimal(10_000),
-            slippage_bps=backtest.slippage_bps,
+            slippage=slippage_of(settings),
             bar_ms=bar_ms,
         )
+
+
+def slippage_of(settings: Settings) -> Slippage:
+    """How much worse than the price the simulated exchange fills."""
+    backtest = settings.backtest
+    return Slippage(
+        bps=backtest.slippage_bps,
+        model=SlippageModel(backtest.slippage_model),
+        half_spread_bps=backtest.half_spread_bps,
+        impact_coefficient=backtest.impact_coefficient,
+        range_fraction=backtest.range_fraction,
+        random_bps=backtest.slippage_random_bps,
+        seed=backtest.slippage_seed,
+    )
 
 
 def language_model(settings: Settings, model: str | None = None) -> OpenAIModel:

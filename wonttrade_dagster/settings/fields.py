@@ -213,6 +213,12 @@ Bps = Annotated[
     Field(ge=0, le=1000, allow_inf_nan=False),
     Expected("basis points (0.01 %) from 0 to 1000"),
 ]
+Coefficient = Annotated[
+    Decimal,
+    BeforeValidator(as_decimal),
+    Field(ge=0, le=10, allow_inf_nan=False),
+    Expected("a number from 0 to 10"),
+]
 Seconds = Annotated[
     float,
     BeforeValidator(as_float),

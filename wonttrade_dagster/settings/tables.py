@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from wonttrade_dagster.settings.fields import (
     INTERVAL_MINUTES,
@@ -16,6 +16,7 @@ from wonttrade_dagster.settings.fields import (
     AddressOrEmpty,
     ApiKey,
     Bps,
+    Coefficient,
     CycleMinutes,
     Day,
     Expected,
@@ -218,7 +219,21 @@ class BacktestTable(Table):
 
     initial_equity_usd: PositiveUsd = Decimal(10000)
     cycle_minutes: CycleMinutes | None = None
+    slippage_model: Annotated[
+        Literal["fixed_bps", "half_spread_impact", "bar_range"],
+        Expected("fixed_bps, half_spread_impact or bar_range"),
+    ] = "fixed_bps"
     slippage_bps: Bps = Decimal(5)
+    half_spread_bps: Bps = Decimal(1)
+    impact_coefficient: Coefficient = Decimal(1)
+    range_fraction: Coefficient = Decimal("0.1")
+    slippage_random_bps: Bps = Decimal(0)
+    slippage_seed: Annotated[int, count(0, 2**63 - 1, "the same for the same random slippage")] = 0
+    latency: Annotated[
+        Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | Literal["measured"],
+        BeforeValidator(as_float),
+        Expected('seconds from 0 to 3600, or "measured" for what each model call took'),
+    ] = "measured"
     taker_fee_bps: Bps = Decimal("4.5")
     max_usd: PositiveUsd | None = None
     missing_funding: Annotated[Literal["refuse", "zero"], Expected("refuse or zero")] = "refuse"
