@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -142,6 +143,25 @@ def test_a_line_changed_in_the_middle_refuses_to_go_on(ground: Ground) -> None:
     with pytest.raises(StorageError, match=r"line 3 of .* is damaged: run the backtest from its beginning"):
         ground.run("changed")
     assert path.read_bytes() == b"\n".join(lines), "and nothing that is there is lost"
+
+
+def test_a_full_disk_ends_it_with_what_was_written_and_it_goes_on_later(ground: Ground) -> None:
+    """A limit on the size of files stands for the disk: the write that passes it is refused by the system."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=RESULTS_NAME):
+            ground.run("full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    done = len(ground.cycles("full"))
+    assert 5 < done < CYCLES
+    assert not (ground.folder("full") / SUMMARY_NAME).exists()
+    before = ground.loopback.model_calls
+    ground.run("full")
+    assert ground.loopback.model_calls - before == CYCLES - done
+    assert ground.cycles("full") == ground.cycles("whole")
+    assert figures(ground.summary("full")) == figures(ground.summary("whole"))
 
 
 def test_the_command_goes_on_with_what_was_begun(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
