@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.core.backtest import MemoryAudit
 from wonttrade_dagster.core.errors import StorageError, WontTradeError
 from wonttrade_dagster.core.model import (
@@ -52,6 +53,13 @@ class ScriptedModel(LanguageModel):
         if isinstance(answer, WontTradeError):
             raise answer
         return ModelReply(answer, "scripted", "r-1", "stop", TokenUsage(300, 100), 1_000, 3_500)
+
+
+class HastyClock(SystemClock):
+    """Real time; pauses are cut short."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(min(seconds, 0.02))
 
 
 class BreakableAudit(MemoryAudit):

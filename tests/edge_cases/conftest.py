@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_control import Control, control_of
 
-from edge_cases.parts import Control, control_of, official_clients, venue_of
+from edge_cases.parts import official_clients, venue_of
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue
 from wonttrade_dagster.sandbox.server import Sandbox
 

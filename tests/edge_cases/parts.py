@@ -1,16 +1,14 @@
-"""What the cases share: the sandbox's control, the official clients, and one cycle of plan and execution."""
+"""What the cases share: the official clients, and one cycle of plan and execution."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
-import requests
 from eth_account import Account
+from fakes import HastyClock
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 
-from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.hyperliquid import (
     HyperliquidMarketData,
     HyperliquidPreflight,
@@ -55,30 +53,9 @@ BTC = AssetSpec("BTC", 3, 5, 40, (MarginTier(D(0), 40), MarginTier(D(150_000_000
 ETH = AssetSpec("ETH", 4, 4, 25, (MarginTier(D(0), 25),))
 BROKEN = Refusal("invalid_json", "prose")
 
-Control = Callable[[str, Any], Any]
-
-
-class HastyClock(SystemClock):
-    """Real time; pauses are cut short."""
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(min(seconds, 0.02))
-
-
 CLOCK = HastyClock()
 CYCLES = count(CLOCK.now_ms())
 """Every cycle has a time of its own, so that no client order id comes twice unless a case wants it."""
-
-
-def control_of(sandbox: Sandbox) -> Control:
-    """Posts to one of the sandbox's control endpoints."""
-
-    def post(name: str, body: Any) -> Any:
-        answer = requests.post(f"{sandbox.venue_url}/sandbox/{name}", json=body, timeout=20)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    return post
 
 
 def official_clients(sandbox: Sandbox) -> tuple[Info, Exchange]:

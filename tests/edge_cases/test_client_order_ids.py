@@ -7,13 +7,13 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.error import ClientError
 from hyperliquid.utils.types import Cloid
+from sandbox_control import Control
 
 from edge_cases.parts import (
     GTC,
     IOC,
     ME,
     RULES,
-    Control,
     D,
     cycle,
     decide,

@@ -8,6 +8,7 @@ import pytest
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.error import ClientError
+from sandbox_control import Control, control_of
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -16,10 +17,8 @@ from edge_cases.parts import (
     CLOCK,
     GTC,
     ME,
-    Control,
     D,
     HastyClock,
-    control_of,
     cycle,
     decide,
     decision,

@@ -2,12 +2,12 @@
 
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_control import Control
 
 from edge_cases.parts import (
     BROKEN,
     IOC,
     ME,
-    Control,
     D,
     cycle,
     decision,

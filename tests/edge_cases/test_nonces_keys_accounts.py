@@ -7,8 +7,9 @@ import pytest
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_control import Control
 
-from edge_cases.parts import ME, Control, D, entry, preflight_of, venue_of
+from edge_cases.parts import ME, D, entry, preflight_of, venue_of
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue, SignerRole
 from wonttrade_dagster.adapters.hyperliquid.signer import Nonces
 from wonttrade_dagster.core.model import ActionStatus, OrderPurpose, Stage

@@ -5,18 +5,9 @@ from typing import Any
 import pytest
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_control import Control
 
-from edge_cases.parts import (
-    IOC,
-    ME,
-    Control,
-    D,
-    cycle,
-    decide,
-    entry,
-    leg,
-    statuses,
-)
+from edge_cases.parts import IOC, ME, D, cycle, decide, entry, leg, statuses
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue
 from wonttrade_dagster.adapters.hyperliquid.answers import classify, normalise
 from wonttrade_dagster.core.model import ActionStatus, OrderPurpose

@@ -6,8 +6,9 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.signing import sign_l1_action
+from sandbox_control import Control
 
-from edge_cases.parts import IOC, ME, Control, D, entry, statuses
+from edge_cases.parts import IOC, ME, D, entry, statuses
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue
 from wonttrade_dagster.core.model import ActionStatus, OrderPurpose
 from wonttrade_dagster.core.precision import (

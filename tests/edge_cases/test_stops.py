@@ -3,12 +3,12 @@
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
+from sandbox_control import Control
 
 from edge_cases.parts import (
     BROKEN,
     IOC,
     ME,
-    Control,
     D,
     cycle,
     decide,

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-import requests
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
-from sandbox_samples import Control, Json
+from sandbox_control import Control, control_of
 
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.sandbox.server import Sandbox
@@ -32,9 +31,4 @@ def exchange(sandbox: Sandbox) -> Exchange:
 
 @pytest.fixture
 def control(sandbox: Sandbox) -> Control:
-    def post(name: str, body: Json) -> Json:
-        answer = requests.post(f"{sandbox.venue_url}/sandbox/{name}", json=body, timeout=20)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    return post
+    return control_of(sandbox)

@@ -1,7 +1,6 @@
 """What the tests of the sandbox share beside fixtures: JSON's type, the recordings, the money identities."""
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,6 @@ RECORDINGS = Path(__file__).parents[3] / "shared" / "venue"
 
 Json = Any
 """Whatever JSON holds: a test reads it by its keys."""
-
-Control = Callable[[str, Json], Json]
-"""Posts a body to one of the control endpoints and gives the answer."""
 
 
 def recording(name: str) -> Json:

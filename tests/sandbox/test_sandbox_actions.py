@@ -8,7 +8,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.signing import get_timestamp_ms, sign_l1_action
-from sandbox_samples import Control, Json, assert_identities
+from sandbox_control import Control
+from sandbox_samples import Json, assert_identities
 
 from wonttrade_dagster.sandbox.accounts import (
     SANDBOX_ACCOUNT_ADDRESS,

@@ -10,7 +10,8 @@ import requests
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
-from sandbox_samples import Control, Json, recording
+from sandbox_control import Control
+from sandbox_samples import Json, recording
 
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.assembly import make_venue

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import requests
-from sandbox_samples import Control, Json
+from sandbox_control import Control
+from sandbox_samples import Json
 
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.sandbox.server import Sandbox

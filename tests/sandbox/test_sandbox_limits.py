@@ -9,7 +9,7 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.error import ClientError
-from sandbox_samples import Control
+from sandbox_control import Control
 
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.sandbox.limits import answer_weight, request_weight

@@ -11,7 +11,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.error import ServerError
-from sandbox_samples import Control, Json, assert_identities
+from sandbox_control import Control
+from sandbox_samples import Json, assert_identities
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 

@@ -9,7 +9,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.types import Cloid
-from sandbox_samples import Control, Json, assert_identities
+from sandbox_control import Control
+from sandbox_samples import Json, assert_identities
 
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.sandbox.server import Sandbox

@@ -11,7 +11,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from protocol_samples import ANSWERS, CROSS, FRAMES, ISOLATED_LEVERAGE, USER_EVENTS
-from sandbox_samples import Control, Json, recording
+from sandbox_control import Control
+from sandbox_samples import Json, recording
 from websockets.sync.client import ClientConnection, connect
 from wire_shapes import differences
 

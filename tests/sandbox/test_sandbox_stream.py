@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
-from sandbox_samples import Control, Json
+from sandbox_control import Control
+from sandbox_samples import Json
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 

@@ -17,7 +17,8 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sandbox_samples import Control, Json, assert_identities
+from sandbox_control import Control
+from sandbox_samples import Json, assert_identities
 
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.simulation.identities import check_identities
