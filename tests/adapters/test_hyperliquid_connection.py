@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from venue_clients import market_data_at
 from venue_stub import ADDRESS, FILLED, META, ORDER, FrozenClock, Stub, connection, scripted, venue
 
-from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, HyperliquidVenue
+from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue
 from wonttrade_dagster.adapters.hyperliquid.connection import travel
 from wonttrade_dagster.core.errors import (
     ConfigurationError,
@@ -186,16 +187,7 @@ def test_a_symbol_that_is_missing_or_delisted_is_named_with_the_remedy(stub: Stu
     contexts = [{"markPx": "1.0"}] * 2
     scripted(stub, metaAndAssetCtxs=[{"universe": universe}, contexts])
     for symbol, state in (("DOGE", "does not list"), ("OLD", "has delisted")):
-        data = HyperliquidMarketData(
-            base_url=stub.url,
-            symbols=[symbol],
-            intraday_interval="5m",
-            long_interval="4h",
-            history_bars=3,
-            timeout_seconds=2,
-            read_attempts=1,
-            clock=FrozenClock(),
-        )
+        data = market_data_at(stub.url, FrozenClock(), symbols=[symbol], history_bars=3, timeout_seconds=2)
         with pytest.raises(
             Exception, match=f"{state} the perpetual '{symbol}': take it out of symbols.tracked"
         ):
