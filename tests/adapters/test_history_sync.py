@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from market_samples import DAY_MS, HOUR_MS
+from venue_clients import market_data_at
 
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
 from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory
 from wonttrade_dagster.adapters.history_survey import survey, wanted_series
 from wonttrade_dagster.adapters.history_sync import HistorySync, SeriesSync
-from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.budget import total
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
@@ -42,16 +42,7 @@ class Past:
     def sync(self, clock: Clock | None = None, *, replace: bool = False, weight: int = 900) -> HistorySync:
         clock = clock or SystemClock()
         connection = SdkConnection(base_url=self.url, timeout_seconds=5, read_attempts=1, clock=clock)
-        market_data = HyperliquidMarketData(
-            base_url=self.url,
-            symbols=("BTC", "ETH"),
-            intraday_interval="5m",
-            long_interval="4h",
-            history_bars=100,
-            timeout_seconds=5,
-            read_attempts=1,
-            clock=clock,
-        )
+        market_data = market_data_at(self.url, clock)
         self.budgets = (connection.budget, market_data.budget)
         return HistorySync(VenueHistory(connection, market_data, clock, weight), self.history, replace)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import httpx2
 import polars as pl
 import pytest
+from venue_clients import market_data_at
 
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
 from wonttrade_dagster.core.errors import HistoryError, VenueError, VenueUnavailableError
@@ -35,17 +35,7 @@ def past() -> Iterator[Past]:
     with Sandbox(seed=3) as sandbox:
         url = sandbox.venue_url
         connection = SdkConnection(base_url=url, timeout_seconds=5, read_attempts=1, clock=CLOCK)
-        market_data = HyperliquidMarketData(
-            base_url=url,
-            symbols=("BTC", "ETH"),
-            intraday_interval="5m",
-            long_interval="4h",
-            history_bars=100,
-            timeout_seconds=5,
-            read_attempts=1,
-            clock=CLOCK,
-        )
-        yield Past(VenueHistory(connection, market_data, CLOCK), url)
+        yield Past(VenueHistory(connection, market_data_at(url, CLOCK), CLOCK), url)
 
 
 def today_ms() -> int:

@@ -13,8 +13,11 @@ import pytest
 import requests
 from eth_account import Account
 from hyperliquid.exchange import Exchange
+from sandbox_control import control_of
+from venue_clients import market_data_at
 
 from bench.fast_venue import FastClock
+from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.stream import MarketStream, StreamPlan
 from wonttrade_dagster.adapters.hyperliquid.stream_files import StreamFiles, StreamIdentity, StreamNow
@@ -44,8 +47,7 @@ class Scene:
     identity: StreamIdentity
 
     def fault(self, kind: str, on: str = "ws", **options: object) -> None:
-        rows = [{"on": on, "kind": kind, **options}]
-        requests.post(f"{self.sandbox.venue_url}/sandbox/faults", json=rows, timeout=5).raise_for_status()
+        control_of(self.sandbox)("faults", [{"on": on, "kind": kind, **options}])
 
     def now(self) -> StreamNow:
         found = self.reader.now()
@@ -65,15 +67,14 @@ class Scene:
         return found if isinstance(found, MarketSnapshot) else None
 
     def data(self, *, is_streaming: bool = True) -> HyperliquidMarketData:
-        return HyperliquidMarketData(
-            base_url=self.sandbox.venue_url,
+        return market_data_at(
+            self.sandbox.venue_url,
+            self.clock,
             symbols=self.identity.symbols,
             intraday_interval=self.identity.intervals[0],
             long_interval=self.identity.intervals[1],
             history_bars=self.identity.history_bars,
-            timeout_seconds=5.0,
             read_attempts=2,
-            clock=self.clock,
             stream=self.reader if is_streaming else None,
         )
 
@@ -188,17 +189,8 @@ def test_it_never_holds_more_than_its_bars_nor_more_than_its_threads(scene: Scen
     scene.wait_for(lambda: threading.active_count() <= threads + 4)
 
 
-class StillClock(Clock):
+class StillClock(FixedClock):
     """Stands still until it is set, while threads and sockets go on."""
-
-    def __init__(self, now_ms: int) -> None:
-        self._now_ms = now_ms
-
-    def now_ms(self) -> int:
-        return self._now_ms
-
-    def set(self, now_ms: int) -> None:
-        self._now_ms = now_ms
 
     def sleep(self, seconds: float) -> None:
         time.sleep(min(seconds, 0.01))
@@ -249,15 +241,8 @@ def test_candles_by_rest_are_asked_for_side_by_side_within_the_budget(tmp_path: 
         assert data.budget.spent().weight == 20 + 4 * 36 <= 200
         scene.fault("hang", on="info:candleSnapshot", times=4, duration_ms=2_500)
         began = time.monotonic()
-        impatient = HyperliquidMarketData(
-            base_url=sandbox.venue_url,
-            symbols=SYMBOLS,
-            intraday_interval="5m",
-            long_interval="4h",
-            history_bars=60,
-            timeout_seconds=1.5,
-            read_attempts=2,
-            clock=FastClock(1),
+        impatient = market_data_at(
+            sandbox.venue_url, FastClock(1), history_bars=60, timeout_seconds=1.5, read_attempts=2
         )
         assert impatient.snapshot(scene.clock.now_ms()).source == "rest"
         assert time.monotonic() - began < 4.5, "four answers that never come are given up together"
