@@ -8,7 +8,8 @@ now and then outlives them for ever.)
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -69,3 +70,28 @@ def run_before(deadline: Deadline, call: Callable[[], Result]) -> Result:
     if outcome.error is not None:
         raise outcome.error
     return outcome.value  # type: ignore[return-value]  # without an error it is the call's result
+
+
+@contextmanager
+def cutting_off(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
+    """Let ``cut`` end what the block waits for, from another thread, once it has run for ``seconds``.
+
+    For a call that must not go on behind the back of whoever gave it up: unlike :func:`run_before` this
+    returns only when the call has ended. ``cut`` is never called, nor still running, once the block is left.
+    """
+    lock, is_over = threading.Lock(), threading.Event()
+
+    def fire() -> None:
+        with lock:
+            if not is_over.is_set():
+                cut()
+
+    timer = threading.Timer(seconds, fire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            is_over.set()
+        timer.cancel()

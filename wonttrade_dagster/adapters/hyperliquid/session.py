@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping
 from io import BytesIO
 from threading import local
-from time import monotonic
 from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget, weighs_by_items
+from wonttrade_dagster.adapters.hyperliquid.wire import Wire, WiredAdapter
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer in use (5,000 candles) has about 1 MB."""
@@ -22,10 +22,11 @@ _CHUNK_BYTES = 65_536
 
 
 class BoundedSession(requests.Session):
-    """A session without proxies, ``.netrc`` or redirects, whose answers end within ``seconds``.
+    """A session without proxies, ``.netrc`` or redirects, whose requests end within ``seconds``.
 
     The time limit of ``requests`` is one per read: a server that sends a byte now and then outlives it.
-    Here the body must be complete ``seconds`` after the request began. What is sent is counted in ``budget``.
+    Here the last byte of the answer must be there ``seconds`` after the request began, or the connection is
+    cut. What is sent is counted in ``budget``. For one thread at a time.
     """
 
     def __init__(self, seconds: float, budget: RequestBudget) -> None:
@@ -35,27 +36,37 @@ class BoundedSession(requests.Session):
         self.headers.update({"Content-Type": "application/json"})
         self._seconds = seconds
         self._budget = budget
+        self._wire = Wire()
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, WiredAdapter(self._wire))
 
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 (as requests has it)
         """As ``requests`` does, the body being read before it returns.
 
         Raises:
-            requests.ReadTimeout: the body was not complete in time.
+            requests.ConnectTimeout: no connection came about in time: nothing was sent.
+            requests.ReadTimeout: the answer was not complete in time.
             requests.RequestException: it was cut off, broken, or larger than anything the venue sends.
         """
-        deadline = monotonic() + self._seconds
         asked = _json_object(request.body)
         self._budget.request(request.path_url, asked)
-        response = super().send(request, **{**kwargs, "stream": True})
-        try:
-            body = self._body(response, deadline)
-            response.raw = BytesIO(body)
-        except ReadTimeoutError as error:  # below requests, which would have translated these two
-            raise requests.ReadTimeout(error) from error
-        except HTTPError as error:
-            raise requests.ConnectionError(error) from error
+        with self._wire.limited_to(self._seconds):
+            response = super().send(request, **{**kwargs, "stream": True})
+            try:
+                with response:
+                    body = _body(response)
+            except ReadTimeoutError as error:  # below requests, which would have translated these two
+                raise requests.ReadTimeout(error) from error
+            except HTTPError as error:
+                raise requests.ConnectionError(error) from error
+        response.raw = BytesIO(body)
         self._count_items(str(asked.get("type")), body)
         return response
+
+    def close(self) -> None:
+        """As ``requests`` does."""
+        super().close()
+        self._wire.close()
 
     def _count_items(self, kind: str, body: bytes) -> None:
         if not weighs_by_items(kind):
@@ -67,19 +78,14 @@ class BoundedSession(requests.Session):
         if isinstance(rows, list):
             self._budget.answer(kind, len(rows))
 
-    def _body(self, response: requests.Response, deadline: float) -> bytes:
-        body = bytearray()
-        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-            body += chunk
-            if monotonic() > deadline or len(body) > MAX_BODY_BYTES:
-                response.close()
-                raise self._refusal(len(body))
-        return bytes(body)
 
-    def _refusal(self, size: int) -> requests.RequestException:
-        if size > MAX_BODY_BYTES:
-            return requests.RequestException(f"an answer of more than {MAX_BODY_BYTES} bytes")
-        return requests.ReadTimeout(f"the answer was not complete after {self._seconds} s")
+def _body(response: requests.Response) -> bytes:
+    body = bytearray()
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise requests.RequestException(f"an answer of more than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
 
 
 class SessionPerThread:
