@@ -118,6 +118,15 @@ def dead_url() -> str:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What the server does instead of answering, and what the error says of it."""
+
+    kind: str
+    options: dict[str, Any]
+    says: str
+
+
+@dataclass(frozen=True)
 class Failed:
     error: ModelError
     seconds: float
@@ -173,11 +182,31 @@ ENDLESS = {
 
 
 def faults(table: dict[str, tuple[str, dict[str, Any], str]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("kind", "options", "says"), table.values(), ids=table.keys())
+    return pytest.mark.parametrize("fault", [Fault(*row) for row in table.values()], ids=table.keys())
 
 
 def assert_no_secret(error: ModelError) -> None:
     assert KEY not in "".join(traceback.format_exception(error)) + repr(error)
+
+
+def failing_under(
+    fault: Fault,
+    model: OpenAIModel,
+    server: FaultyServer,
+    *,
+    error: type[ModelError] = ModelUnavailableError,
+    calls: int = 1,
+    deadline_ms: int = DEADLINE_MS,
+) -> Failed:
+    """A call under a lasting fault ends in that error after so many requests, and shows no secret."""
+    server.will(fault.kind, **fault.options)
+    before = server.calls
+    failed = failing_call(model, deadline_ms)
+    assert type(failed.error) is error
+    assert fault.says in str(failed.error)
+    assert server.calls - before == calls
+    assert_no_secret(failed.error)
+    return failed
 
 
 def test_each_provider_is_asked_on_its_own_path(
@@ -189,23 +218,17 @@ def test_each_provider_is_asked_on_its_own_path(
 
 @faults(RETRIED)
 def test_a_transient_fault_that_lasts_is_given_up_after_the_last_attempt(
-    model: OpenAIModel, server: FaultyServer, kind: str, options: dict[str, Any], says: str
+    model: OpenAIModel, server: FaultyServer, fault: Fault
 ) -> None:
-    server.will(kind, **options)
-    before = server.calls
-    failed = failing_call(model)
-    assert type(failed.error) is ModelUnavailableError
-    assert says in str(failed.error)
-    assert server.calls - before == ATTEMPTS
+    failed = failing_under(fault, model, server, calls=ATTEMPTS)
     assert failed.seconds < DEADLINE_MS / 1000
-    assert_no_secret(failed.error)
 
 
 @faults(RETRIED)
 def test_a_transient_fault_that_passes_is_outlived(
-    model: OpenAIModel, server: FaultyServer, kind: str, options: dict[str, Any], says: str
+    model: OpenAIModel, server: FaultyServer, fault: Fault
 ) -> None:
-    server.will(kind, times=ATTEMPTS - 1, **options)
+    server.will(fault.kind, times=ATTEMPTS - 1, **fault.options)
     before = server.calls
     assert model.complete(PROMPT, SCHEMA, DEADLINE_MS).finish_reason == "stop"
     assert server.calls - before == ATTEMPTS
@@ -213,46 +236,28 @@ def test_a_transient_fault_that_passes_is_outlived(
 
 @faults(NOT_RETRIED)
 def test_a_fault_that_waiting_does_not_cure_in_time_is_not_retried(
-    model: OpenAIModel, server: FaultyServer, kind: str, options: dict[str, Any], says: str
+    model: OpenAIModel, server: FaultyServer, fault: Fault
 ) -> None:
-    server.will(kind, **options)
-    before = server.calls
-    failed = failing_call(model)
-    assert type(failed.error) is ModelUnavailableError
-    assert says in str(failed.error)
-    assert server.calls - before == 1
+    failed = failing_under(fault, model, server)
     assert failed.seconds < MARGIN_SECONDS
-    assert_no_secret(failed.error)
 
 
 @faults(NO_COMPLETION)
 def test_an_answer_that_is_no_completion_is_an_error_of_its_own_and_is_not_retried(
-    model: OpenAIModel, server: FaultyServer, kind: str, options: dict[str, Any], says: str
+    model: OpenAIModel, server: FaultyServer, fault: Fault
 ) -> None:
-    server.will(kind, **options)
-    before = server.calls
-    failed = failing_call(model)
-    assert type(failed.error) is ModelAnswerError
-    assert says in str(failed.error)
-    assert server.calls - before == 1
+    failed = failing_under(fault, model, server, error=ModelAnswerError)
     assert failed.seconds < MARGIN_SECONDS
-    assert_no_secret(failed.error)
 
 
 @faults(ENDLESS)
 def test_an_answer_without_end_is_cut_off_at_the_deadline(
-    model: OpenAIModel, server: FaultyServer, kind: str, options: dict[str, Any], says: str
+    model: OpenAIModel, server: FaultyServer, fault: Fault
 ) -> None:
-    server.will(kind, **options)
-    before = server.calls
-    failed = failing_call(model, SHORT_DEADLINE_MS)
-    assert type(failed.error) is ModelUnavailableError
-    assert says in str(failed.error)
-    assert server.calls - before == 1
+    failed = failing_under(fault, model, server, deadline_ms=SHORT_DEADLINE_MS)
     seconds = SHORT_DEADLINE_MS / 1000
     assert seconds - 0.05 <= failed.seconds < seconds + MARGIN_SECONDS
     assert threads_gone_within(3)
-    assert_no_secret(failed.error)
 
 
 def test_a_server_that_is_not_there_is_named(make: Maker, dead_url: str) -> None:
