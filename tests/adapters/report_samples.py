@@ -20,38 +20,43 @@ from wonttrade_dagster.core.performance import EQUITY_SCHEMA, FILL_SCHEMA
 FROM = utc_ms(2025, 6, 1)
 CYCLE_MS = 900_000
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+FILLS = [
+    (FROM + 3_600_000, "BTC", 100.0, 10.0, 0.45, 0.0, "open", "Open Long", 1),
+    (FROM + 7_200_000, "BTC", 99.0, -10.0, 0.45, -10.0, "stop_loss", "Close Long", 2),
+    (FROM + 9_000_000, "BTC", 99.0, -5.0, 0.2, 0.0, "open", "Open Short", 3),
+]
 
 
 def _frame(schema: Mapping[str, pl.DataType], rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def report_data(**changes: Any) -> ReportData:
-    chance, times = random.Random(5), range(FROM, FROM + DAY_MS, CYCLE_MS)
-    candles = random_candles(FROM, 288, seed=5)
-    value, equity = 10_000.0, []
+def _equity(times: range) -> list[tuple[Any, ...]]:
+    chance, value, rows = random.Random(5), 10_000.0, []
     for time_ms in times:
-        equity.append((time_ms, value))
+        rows.append((time_ms, value))
         value *= 1 + chance.gauss(0, 0.001)
-    fills = [
-        (FROM + 3_600_000, "BTC", 100.0, 10.0, 0.45, 0.0, "open", "Open Long", 1),
-        (FROM + 7_200_000, "BTC", 99.0, -10.0, 0.45, -10.0, "stop_loss", "Close Long", 2),
-        (FROM + 9_000_000, "BTC", 99.0, -5.0, 0.2, 0.0, "open", "Open Short", 3),
-    ]
-    decisions = [
-        (
-            t,
-            "refused" if i % 10 == 3 else "applied",
-            "violations" if i % 10 == 3 else "applied",
-            "kept",
-            i % 10 == 3,
-            i % 7 == 0,
-            i % 14 == 0 if i % 7 == 0 else None,
-            0.01,
-            HOSTILE,
-        )
-        for i, t in enumerate(times)
-    ]
+    return rows
+
+
+def _decision(number: int, time_ms: int) -> tuple[Any, ...]:
+    """One in ten is repaired and refused; in one of seven a condition fired, every other one was obeyed."""
+    is_refused, has_fired = number % 10 == 3, number % 7 == 0
+    return (
+        time_ms,
+        "refused" if is_refused else "applied",
+        "violations" if is_refused else "applied",
+        "kept",
+        is_refused,
+        has_fired,
+        number % 14 == 0 if has_fired else None,
+        0.01,
+        HOSTILE,
+    )
+
+
+def report_data(**changes: Any) -> ReportData:
+    times = range(FROM, FROM + DAY_MS, CYCLE_MS)
     targets = [(t, "BTC", (10.0, -5.0, 0.0)[i % 3], 98.0, None, 0.7, HOSTILE) for i, t in enumerate(times)]
     data = ReportData(
         backtest_id="bt-<1>",
@@ -63,11 +68,11 @@ def report_data(**changes: Any) -> ReportData:
         prompt_sha256="ab" * 32,
         settings_sha256="cd" * 32,
         initial_equity_usd=10_000.0,
-        equity=_frame(EQUITY_SCHEMA, equity),
-        fills=_frame(FILL_SCHEMA, fills),
+        equity=_frame(EQUITY_SCHEMA, _equity(times)),
+        fills=_frame(FILL_SCHEMA, FILLS),
         latency=_frame(LATENCY_SCHEMA, [(t, 1_000 + i, 900, 100) for i, t in enumerate(times)]),
-        decisions=_frame(DECISION_SCHEMA, decisions),
-        prices={"BTC": candles},
+        decisions=_frame(DECISION_SCHEMA, [_decision(i, t) for i, t in enumerate(times)]),
+        prices={"BTC": random_candles(FROM, 288, seed=5)},
         assumptions=("A stop and a take-profit in one bar: the stop comes first.",),
         caveats=("The model is a stand-in.",),
         protection=_frame(PROTECTION_SCHEMA, [(t, "BTC", 98.0, None) for t in times]),
