@@ -41,47 +41,54 @@ def assert_protected(info: Info) -> None:
     assert_identities(info.user_state(ME))
 
 
-def test_leverage_entry_protection_move_stop_fills_and_funding(sandbox: Sandbox, control: Control) -> None:
-    control("price", {"coin": "BTC", "mid": 80_000, "hold_ms": 4 * HOUR_MS})
-    info = Info(sandbox.venue_url, timeout=5)
-    agent = Account.from_key(SANDBOX_AGENT_PRIVATE_KEY)
-    exchange = Exchange(agent, sandbox.venue_url, account_address=ME, timeout=5)
-    heard: dict[str, list[Any]] = {"userFills": [], "orderUpdates": [], "userFundings": [], "userEvents": []}
+Heard = dict[str, list[Any]]
+"""The messages of each subscription."""
+
+ENTRY_ID, STOP_ID, PROFIT_ID = (Cloid.from_int(number) for number in (1, 2, 3))
+
+
+def listening(info: Info) -> Heard:
+    """Every subscription of the account, the first of them heard."""
+    heard: Heard = {"userFills": [], "orderUpdates": [], "userFundings": [], "userEvents": []}
     for kind, messages in heard.items():
         info.subscribe({"type": kind, "user": ME}, messages.append)
     soon(lambda: heard["userFills"])
+    return heard
 
-    equity = Decimal(info.user_state(ME)["marginSummary"]["accountValue"])
+
+def enter_and_protect(info: Info, exchange: Exchange) -> None:
+    """A long of 0.05 BTC at five times, with a stop and a take-profit."""
     assert exchange.update_leverage(5, "BTC")["status"] == "ok"
-    entry_id, stop_id, profit_id = (Cloid.from_int(number) for number in (1, 2, 3))
-    entry = first(exchange.market_open("BTC", is_buy=True, sz=0.05, cloid=entry_id))["filled"]
-    assert (entry["totalSz"], entry["cloid"]) == ("0.05", entry_id.to_raw())
+    entry = first(exchange.market_open("BTC", is_buy=True, sz=0.05, cloid=ENTRY_ID))["filled"]
+    assert (entry["totalSz"], entry["cloid"]) == ("0.05", ENTRY_ID.to_raw())
     stop = {"trigger": {"isMarket": True, "triggerPx": 78_000, "tpsl": "sl"}}
     profit = {"trigger": {"isMarket": True, "triggerPx": 86_000, "tpsl": "tp"}}
     size = float(entry["totalSz"])
-    first(exchange.order("BTC", False, size, 70_200, stop, reduce_only=True, cloid=stop_id))
-    first(exchange.order("BTC", False, size, 77_400, profit, reduce_only=True, cloid=profit_id))
+    first(exchange.order("BTC", False, size, 70_200, stop, reduce_only=True, cloid=STOP_ID))
+    first(exchange.order("BTC", False, size, 77_400, profit, reduce_only=True, cloid=PROFIT_ID))
     assert_protected(info)
 
-    control("time", {"advance_ms": 2 * HOUR_MS})
+
+def paid_at_the_published_rates(info: Info) -> list[Any]:
+    """The two hours' funding payments."""
     paid = info.user_funding_history(ME, 0)
     assert len(paid) == 2
     rates = {row["time"]: row["fundingRate"] for row in info.funding_history("BTC", paid[0]["time"] - 1)}
     assert [row["delta"]["fundingRate"] for row in paid] == [rates[row["time"]] for row in paid]
-    assert len(soon(lambda: [m for m in heard["userFundings"] if not m["data"].get("isSnapshot")])) >= 1
+    return list(paid)
 
-    control("price", {"coin": "BTC", "mid": 79_000, "hold_ms": HOUR_MS})
-    assert len(info.user_state(ME)["assetPositions"]) == 1, "above the stop"
-    control("price", {"coin": "BTC", "mid": 77_900, "hold_ms": HOUR_MS})
+
+def assert_closed_by_the_stop(info: Info, paid: list[Any], equity: Decimal) -> Any:
+    """Flat without an order, and every cent of ``equity`` is accounted for. Returns the closing fill."""
     state = info.user_state(ME)
     assert state["assetPositions"] == []
     assert info.open_orders(ME) == []
-    assert info.query_order_by_cloid(ME, stop_id)["order"]["status"] == "filled"
-    assert info.query_order_by_cloid(ME, profit_id)["order"]["status"] == "reduceOnlyCanceled"
+    assert info.query_order_by_cloid(ME, STOP_ID)["order"]["status"] == "filled"
+    assert info.query_order_by_cloid(ME, PROFIT_ID)["order"]["status"] == "reduceOnlyCanceled"
 
     close, opened = info.user_fills(ME)
     assert (opened["dir"], close["dir"]) == ("Open Long", "Close Long")
-    assert [f["cloid"] for f in (opened, close)] == [entry_id.to_raw(), stop_id.to_raw()]
+    assert [f["cloid"] for f in (opened, close)] == [ENTRY_ID.to_raw(), STOP_ID.to_raw()]
     assert info.user_fills_by_time(ME, opened["time"]) == [opened, close]
     pnl = (Decimal(close["px"]) - Decimal(opened["px"])) * Decimal("0.05")
     assert Decimal(close["closedPnl"]) == pnl
@@ -89,12 +96,38 @@ def test_leverage_entry_protection_move_stop_fills_and_funding(sandbox: Sandbox,
     funding = sum(Decimal(row["delta"]["usdc"]) for row in paid)
     assert Decimal(state["marginSummary"]["accountValue"]) == equity + pnl - fees + funding
     assert_identities(state)
+    return close
 
+
+def assert_told(heard: Heard, close: Any) -> None:
+    """The stream told of the trigger, of the cancel that nobody asked for, and once of the closing fill."""
     told = soon(lambda: [r for m in heard["orderUpdates"] for r in m["data"] if r["status"] == "triggered"])
-    assert told[0]["order"]["cloid"] == stop_id.to_raw()
+    assert told[0]["order"]["cloid"] == STOP_ID.to_raw()
     soon(lambda: [m for m in heard["userEvents"] if "nonUserCancel" in m["data"]])
     streamed = soon(lambda: [f for m in heard["userFills"] for f in m["data"]["fills"] if f == close])
     assert len(streamed) == 1, "told once, and as /info tells it"
+
+
+def test_leverage_entry_protection_move_stop_fills_and_funding(sandbox: Sandbox, control: Control) -> None:
+    control("price", {"coin": "BTC", "mid": 80_000, "hold_ms": 4 * HOUR_MS})
+    info = Info(sandbox.venue_url, timeout=5)
+    agent = Account.from_key(SANDBOX_AGENT_PRIVATE_KEY)
+    exchange = Exchange(agent, sandbox.venue_url, account_address=ME, timeout=5)
+    heard = listening(info)
+
+    equity = Decimal(info.user_state(ME)["marginSummary"]["accountValue"])
+    enter_and_protect(info, exchange)
+
+    control("time", {"advance_ms": 2 * HOUR_MS})
+    paid = paid_at_the_published_rates(info)
+    assert len(soon(lambda: [m for m in heard["userFundings"] if not m["data"].get("isSnapshot")])) >= 1
+
+    control("price", {"coin": "BTC", "mid": 79_000, "hold_ms": HOUR_MS})
+    assert len(info.user_state(ME)["assetPositions"]) == 1, "above the stop"
+    control("price", {"coin": "BTC", "mid": 77_900, "hold_ms": HOUR_MS})
+    close = assert_closed_by_the_stop(info, paid, equity)
+
+    assert_told(heard, close)
     assert info.user_rate_limit(ME)["nRequestsUsed"] == 4
     info.disconnect_websocket()
 
