@@ -42,7 +42,7 @@ from wonttrade_dagster.core.precision import (
     trigger_limit_px,
     wire,
 )
-from wonttrade_dagster.core.reply import Reply, TargetReply, parse_reply
+from wonttrade_dagster.core.reply import MAX_VIOLATIONS, Reply, TargetReply, kept, parse_reply
 
 _ZERO = Decimal(0)
 _MAX_DETAIL_CHARS = 600
@@ -69,7 +69,7 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
 
     Returns:
         A ``Decision`` with one target per tracked symbol in the configured order, sizes toward zero on the
-        lot grid and prices on the tick grid; or a ``Refusal`` with every violation found.
+        lot grid and prices on the tick grid; or a ``Refusal`` with what was found (see ``reply.kept``).
     """
     reply = parse_reply(text)
     if isinstance(reply, Refusal):
@@ -89,9 +89,9 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
 def refusal_of(violations: Iterable[Violation]) -> Refusal:
     """The refusal of a well-formed reply that breaks rules."""
     found = tuple(violations)
-    sentences = "; ".join(f"{v.rule} at {v.path}: {v.detail}" for v in found)
+    sentences = "; ".join(f"{v.rule} at {v.path}: {v.detail}" for v in found[:MAX_VIOLATIONS])
     detail = f"{len(found)} violation{'s' if len(found) > 1 else ''}: {sentences}"
-    return Refusal("violations", _shortened(detail, _MAX_DETAIL_CHARS), found)
+    return Refusal("violations", _shortened(detail, _MAX_DETAIL_CHARS), kept(found))
 
 
 # --- one target ------------------------------------------------------------------------------------

@@ -13,21 +13,19 @@ from wonttrade_dagster.core.prompt_text import quoted
 REPAIRABLE = frozenset({"invalid_json", "violations"})
 _REPLY_CHARS = 6_000
 _DETAIL_CHARS = 300
-_MAX_VIOLATIONS = 30
 
 
 def repair_prompt(prompt: Prompt, reply: ModelReply, refusal: Refusal) -> Prompt:
     """The same two messages with the refused reply and its violations appended to the second."""
-    shown = refusal.violations[:_MAX_VIOLATIONS]
-    found = "\n".join(f"- {v.rule} at {quoted(v.path, 80)}: {quoted(v.detail, _DETAIL_CHARS)}" for v in shown)
-    more = len(refusal.violations) - len(shown)
-    rest = f"\n- and {more} more" if more > 0 else ""
+    found = "\n".join(
+        f"- {v.rule} at {quoted(v.path, 80)}: {quoted(v.detail, _DETAIL_CHARS)}" for v in refusal.violations
+    )
     user = (
         f"{prompt.user.rstrip()}\n\n# Your answer to this was refused\n\n"
         "It was not applied. This is your only chance to correct it: answer again with one bare JSON object "
         "that follows every rule. If it is refused again, positions and protection stay as they are.\n\n"
         f"```text\n{quoted(reply.text, _REPLY_CHARS)}\n```\n\n"
-        f"What was wrong with it:\n\n{found or '- ' + quoted(refusal.detail, _DETAIL_CHARS)}{rest}\n"
+        f"What was wrong with it:\n\n{found or '- ' + quoted(refusal.detail, _DETAIL_CHARS)}\n"
     )
     digest = hashlib.sha256(f"{prompt.system}\0{user}".encode()).hexdigest()
     return replace(prompt, user=user, prompt_sha256=digest)

@@ -8,7 +8,7 @@ Does not belong here: what the numbers mean (``core.decision``).
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,8 @@ MAX_REPLY_CHARS = 100_000
 MAX_EXPLANATION_CHARS = 4_000
 MAX_SENTENCE_CHARS = 2_000
 MAX_TARGETS = 1_000
+MAX_VIOLATIONS = 50
+"""Kept of a refusal, which stands in every record and report of its cycle."""
 # Far beyond any price, size or margin, and small enough that Decimal arithmetic stays exact.
 MAX_EXPONENT = 12
 MAX_DIGITS = 40
@@ -97,9 +99,22 @@ def parse_reply(text: str) -> Reply | Refusal:
     return _refusal(violations) if violations else reply
 
 
+def kept(violations: Sequence[Violation]) -> tuple[Violation, ...]:
+    """``MAX_VIOLATIONS`` at most, every broken rule among them, and one that tells how many more."""
+    more = len(violations) - MAX_VIOLATIONS
+    if more <= 0:
+        return tuple(violations)
+    # A rule that is broken last must not be hidden behind a thousand offences against another one.
+    firsts = set({v.rule: index for index, v in reversed(list(enumerate(violations)))}.values())
+    others = [index for index in range(len(violations)) if index not in firsts]
+    listed = sorted([*firsts, *others[: MAX_VIOLATIONS - len(firsts)]])
+    rest = Violation("more_violations", "$", f"{more} more are not listed")
+    return (*(violations[index] for index in listed), rest)
+
+
 def _refusal(violations: list[Violation]) -> Refusal:
     detail = "; ".join(f"{v.rule} at {v.path}: {v.detail}" for v in violations[:8])
-    return Refusal("violations", f"the reply does not follow the schema: {detail}"[:600], tuple(violations))
+    return Refusal("violations", f"the reply does not follow the schema: {detail}"[:600], kept(violations))
 
 
 # --- JSON ------------------------------------------------------------------------------------------

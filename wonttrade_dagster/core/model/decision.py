@@ -95,7 +95,7 @@ class Refusal:
         reason: a stable snake_case name: ``invalid_json``, ``violations``, ``model_unavailable``,
             ``stale_decision``, ``price_moved_past_stop``, or the reason of an earlier stage failure.
         detail: one sentence for a person and for the next prompt.
-        violations: everything that was wrong, not just the first.
+        violations: what was wrong, not just the first; of very many the first ones and how many more.
     """
 
     reason: str
