@@ -1,0 +1,49 @@
+"""A live cycle by the stream sees, byte for byte, what a backtest of the same day sees."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from replayed_day import TIMES, ReplayedDay, assert_parity, in_background, listened, ms, replayed_day
+
+from wonttrade_dagster.adapters.clock import SystemClock
+from wonttrade_dagster.defs.compose import market_stream
+
+pytestmark = pytest.mark.e2e
+
+LIVED_THROUGH = (ms("2025-06-29 00:30"), ms("2025-06-29 04:00"), ms("2025-06-30 00:00"))
+"""A bar of 5m, one of 4h and a day end while the stream listens and the cycle waits.
+
+Funding does not move in these hours: a context may be some seconds older than the cycle.
+"""
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory, market_data: Path) -> Iterator[ReplayedDay]:
+    by_stream = {"symbols__history_bars": None, "hyperliquid__stream": True}
+    folder = tmp_path_factory.mktemp("stream")
+    with (
+        replayed_day(folder, market_data, by_stream) as day,
+        in_background(market_stream(day.settings, SystemClock())),
+    ):
+        yield day
+
+
+def test_snapshots_indicators_and_prompts_are_the_backtests_byte_for_byte(day: ReplayedDay) -> None:
+    for cycle_ms in TIMES:
+        day.clock.jump_to(cycle_ms + 150)
+        assert_parity(day, listened(day, cycle_ms))
+
+
+@pytest.mark.parametrize("cycle_ms", LIVED_THROUGH)
+def test_a_bar_that_closes_at_the_cycle_is_whole_when_the_cycle_sees_it(
+    day: ReplayedDay, cycle_ms: int
+) -> None:
+    day.clock.jump_to(cycle_ms - 6_000)
+    listened(day, cycle_ms - 60_000)
+    time.sleep(max(cycle_ms - day.clock.now_ms(), 0) / 1000)
+    snapshot = day.live_snapshot(cycle_ms)
+    assert snapshot.source == "stream", snapshot.stream_miss
+    assert snapshot.taken_at_ms - cycle_ms < 2_500
+    assert_parity(day, snapshot)
