@@ -10,7 +10,7 @@ from paper_venue import ASSETS, RULES, Journal, PaperVenue, decision, target
 
 from wonttrade_dagster.core.errors import VenueUnavailableError
 from wonttrade_dagster.core.execution import ExecutionService
-from wonttrade_dagster.core.model import ActionResult, ActionStatus, OrderPurpose, PlaceOrder
+from wonttrade_dagster.core.model import ActionResult, ActionStatus, ExecutionPlan, OrderPurpose, PlaceOrder
 
 
 class FailsOnce:
@@ -27,6 +27,16 @@ class FailsOnce:
         return self.ask(cloid)
 
 
+def killed_behind_its_entry(venue: PaperVenue) -> ExecutionPlan:
+    """The plan of a cycle whose first run ended when only the entry was sent."""
+    made = planned(venue._snapshot(), LONG)
+    entry = made.actions[0]
+    assert isinstance(entry, PlaceOrder)
+    venue.place(entry)
+    venue.log.clear()
+    return made
+
+
 def test_the_second_run_of_a_cycle_sends_nothing_twice() -> None:
     venue = PaperVenue()
     before = venue._snapshot()
@@ -40,11 +50,7 @@ def test_the_second_run_of_a_cycle_sends_nothing_twice() -> None:
 
 def test_a_second_run_protects_the_entry_that_the_first_one_was_killed_behind() -> None:
     venue = PaperVenue()
-    made = planned(venue._snapshot(), LONG)
-    entry = made.actions[0]
-    assert isinstance(entry, PlaceOrder)
-    venue.place(entry)
-    venue.log.clear()
+    made = killed_behind_its_entry(venue)
     report = ExecutionService(venue, Journal(), venue.clock, RULES, ASSETS).execute(made)
     assert venue.log == [("stop_loss", "BTC"), ("take_profit", "BTC")]
     assert [order.size_base for order in venue.orders] == [Decimal("0.1")] * 2
@@ -56,11 +62,7 @@ def test_a_second_run_that_may_not_send_the_entry_protects_what_the_first_one_se
     monkeypatch: pytest.MonkeyPatch, late_ms: int, *, is_asked_in_vain: bool
 ) -> None:
     venue = PaperVenue()
-    made = planned(venue._snapshot(), LONG)
-    entry = made.actions[0]
-    assert isinstance(entry, PlaceOrder)
-    venue.place(entry)
-    venue.log.clear()
+    made = killed_behind_its_entry(venue)
     venue.clock.time_ms += late_ms
     asked = FailsOnce(venue.find) if is_asked_in_vain else venue.find
     monkeypatch.setattr(venue, "find", asked)
