@@ -91,7 +91,12 @@ def test_what_is_published_comes_back_bit_by_bit_with_the_age_of_each_piece(tmp_
     assert market.intraday.frame.equals(window("5m").frame)
     assert market.long_term.frame.equals(window("4h").frame)
     assert (snapshot.source, market.mid_px, market.open_interest_mean_base) == ("stream", None, 99.5)
-    assert snapshot.ages_ms == {"BTC context": 700, "BTC 5m": 300, "BTC 4h": 9000}
+    assert snapshot.ages_ms == {
+        "BTC context": 700,
+        "BTC 5m": 300,
+        "BTC 4h": 9000,
+        "BTC open interest mean": 100,
+    }
     assert codec.encode(codec.decode(MarketSnapshot, codec.encode(snapshot))) == codec.encode(snapshot)
 
 
@@ -193,9 +198,9 @@ def test_nothing_is_waited_for_when_the_window_is_further_behind(tmp_path: Path)
 def test_the_mean_of_open_interest_outlives_the_stream_for_some_minutes(tmp_path: Path) -> None:
     reader, clock = published(tmp_path)
     clock.set(LATEST.written_ms + MEAN_LIMIT_MS)
-    assert reader.open_interest_means_base() == {"BTC": 99.5}
+    assert reader.open_interest_means_base() == ({"BTC": 99.5}, MEAN_LIMIT_MS)
     clock.set(LATEST.written_ms + MEAN_LIMIT_MS + 1)
-    assert reader.open_interest_means_base() == {}
+    assert reader.open_interest_means_base() == ({}, MEAN_LIMIT_MS + 1)
 
 
 WRITER = """

@@ -175,8 +175,7 @@ def _facts(record: Record) -> tuple[Category, dict[str, object]]:
     if isinstance(record, StageFailure):
         return "health", {"reason": record.reason, "detail": record.detail}
     if isinstance(record, MarketSnapshot):
-        marks = {market.symbol: str(market.reference_px) for market in record.markets}
-        return "market", {"source": record.source, "prices": marks}
+        return "market", _market_facts(record)
     if isinstance(record, DecisionRecord):
         return "decision", _decision_facts(record)
     if isinstance(record, ExecutionReport):
@@ -185,6 +184,18 @@ def _facts(record: Record) -> tuple[Category, dict[str, object]]:
     if isinstance(record, CycleReport):
         return "risk", {"outcome": record.outcome, "reason": record.reason, "alerts": list(record.alerts)}
     return "health", {"record": type(record).__name__}
+
+
+def _market_facts(record: MarketSnapshot) -> dict[str, object]:
+    """Prices, where they came from, how old the oldest piece was, and why it was not the stream."""
+    facts: dict[str, object] = {
+        "source": record.source,
+        "prices": {market.symbol: str(market.reference_px) for market in record.markets},
+        "age_ms": record.taken_at_ms - record.cycle_ms,
+        "spread_ms": record.spread_ms,
+        "ages_ms": dict(record.ages_ms),
+    }
+    return facts | ({"stream_miss": record.stream_miss} if record.stream_miss else {})
 
 
 def _decision_facts(record: DecisionRecord) -> dict[str, object]:

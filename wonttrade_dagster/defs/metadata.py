@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from wonttrade_dagster.adapters.hyperliquid.stream_reader import MEAN_PIECE
 from wonttrade_dagster.core.cycle import Record
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
@@ -108,13 +109,21 @@ def _market(record: MarketSnapshot) -> Metadata:
         )
         for m in record.markets
     ]
-    age_ms = record.taken_at_ms - record.cycle_ms
-    return {
+    pieces = [(piece, _source(record, piece), f"{ms} ms") for piece, ms in record.ages_ms.items()]
+    metadata = {
         "markets": table(columns, rows),
         "source": record.source,
-        "age_ms": age_ms,
+        "age_ms": record.taken_at_ms - record.cycle_ms,
         "spread_ms": record.spread_ms,
+        "pieces": table(("piece", "source", "age"), pieces),
     }
+    missed = {"stream_miss": dg.MetadataValue.md(escaped(record.stream_miss))} if record.stream_miss else {}
+    return metadata | missed
+
+
+def _source(record: MarketSnapshot, piece: str) -> str:
+    """A mean of open interest is recorded by the stream alone, whatever brought the other pieces."""
+    return "stream" if piece.endswith(MEAN_PIECE) else record.source
 
 
 def _absent(value: object) -> object:

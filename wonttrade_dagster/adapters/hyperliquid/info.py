@@ -13,7 +13,7 @@ from wonttrade_dagster.adapters.hyperliquid.candle_reads import read_candles
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import Row
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts, symbol_market
-from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamWindows
+from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamWindows, mean_pieces
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.errors import VenueError
 from wonttrade_dagster.core.model import AssetSpec, CandleSeries, MarketSnapshot
@@ -103,7 +103,7 @@ class HyperliquidMarketData(MarketData):
         assets = self._connection.learn_assets(meta)
         specs = [self._listed(symbol, assets) for symbol in self._symbols]
         series = self._all_candles(cycle_ms)
-        means = {} if self._stream is None else self._stream.open_interest_means_base()
+        means, mean_age_ms = ({}, 0) if self._stream is None else self._stream.open_interest_means_base()
         markets = tuple(
             symbol_market(
                 spec,
@@ -117,6 +117,7 @@ class HyperliquidMarketData(MarketData):
         taken_ms = self._clock.now_ms()
         ages_ms = {f"{symbol} context": taken_ms - first_ms for symbol in self._symbols}
         ages_ms |= {" ".join(key): taken_ms - came_ms for key, (_, came_ms) in series.items()}
+        ages_ms |= dict.fromkeys(mean_pieces(self._symbols, means), mean_age_ms)
         return MarketSnapshot(
             cycle_ms, taken_ms, "rest", markets, spread_ms=taken_ms - first_ms, ages_ms=ages_ms
         )

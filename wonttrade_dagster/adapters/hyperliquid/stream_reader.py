@@ -4,7 +4,7 @@ Belongs here: whether the published windows are good enough for one cycle. Does 
 (``stream_files``), what is done without them (``info``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ CONTEXT_LIMIT_MS = 8_000
 ASSETS_LIMIT_MS = 2 * 3_600_000
 MEAN_LIMIT_MS = 600_000
 """A mean of open interest that ended longer ago is not one of the last 24 hours."""
+MEAN_PIECE = "open interest mean"
+"""What a mean is called among the pieces of a snapshot."""
 PATIENCE_MS = 2_000
 """A bar that closed at the cycle's minute is published a moment after it."""
 POLL_SECONDS = 0.05
@@ -76,12 +78,13 @@ class StreamWindows:
         """What the stream says of itself; None where there never was one."""
         return self._files.now()
 
-    def open_interest_means_base(self) -> Mapping[str, float]:
-        """By symbol, the recorded mean of open interest, where it is recent."""
+    def open_interest_means_base(self) -> tuple[Mapping[str, float], int]:
+        """By symbol, the recorded mean of open interest where it is recent, and how many ms old it is."""
         now = self._files.now()
         if now is None or now.identity.base_url != self._identity.base_url:
-            return {}
-        return now.open_interest_mean_base if self._age_ms(now.written_ms) <= MEAN_LIMIT_MS else {}
+            return {}, 0
+        age_ms = self._age_ms(now.written_ms)
+        return (now.open_interest_mean_base if age_ms <= MEAN_LIMIT_MS else {}), age_ms
 
     def _snapshot(self, cycle_ms: int) -> MarketSnapshot | StreamMiss:
         now = self._files.now()
@@ -148,10 +151,17 @@ class StreamWindows:
     def _ages_ms(self, now: StreamNow, facts: WindowFacts) -> dict[str, int]:
         ages = {f"{s} context": self._age_ms(now.received_ms[s]) for s in self._identity.symbols}
         names = [f"{s} {i}" for s in self._identity.symbols for i in self._identity.intervals]
-        return ages | {name: self._age_ms(facts.taken_at_ms[name]) for name in names}
+        ages |= {name: self._age_ms(facts.taken_at_ms[name]) for name in names}
+        means = mean_pieces(self._identity.symbols, now.open_interest_mean_base)
+        return ages | dict.fromkeys(means, self._age_ms(now.written_ms))
 
     def _age_ms(self, then_ms: int) -> int:
         return max(self._clock.now_ms() - then_ms, 0)
+
+
+def mean_pieces(symbols: Iterable[str], means_base: Mapping[str, float]) -> list[str]:
+    """The pieces of a snapshot that only the stream records, whatever brought the others."""
+    return [f"{symbol} {MEAN_PIECE}" for symbol in symbols if symbol in means_base]
 
 
 def _judge_series(series: CandleSeries, cycle_ms: int, bars: int, facts: WindowFacts) -> StreamMiss | None:
