@@ -139,6 +139,7 @@ class BacktestResults:
         path = self.folder / DATABASE_NAME
         with connect(path, lock_seconds) as connection:
             for table in fields(frames):
+                connection.execute(f"DROP TABLE IF EXISTS {table.name}")  # of an attempt killed after this
                 connection.from_arrow(getattr(frames, table.name).to_arrow()).create(table.name)
         return path
 

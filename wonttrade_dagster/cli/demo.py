@@ -15,8 +15,8 @@ from typing import Any
 from wonttrade_dagster.adapters.backtest_results import backtest_folder
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.report.headline import headline
+from wonttrade_dagster.adapters.report.writer import REPORT_NAME
 from wonttrade_dagster.cli.backtest import (
-    REPORT_NAME,
     BacktestRequest,
     check_request,
     in_foreground,

@@ -120,6 +120,7 @@ class BacktestOutcome:
         outcomes: (outcome, reason, cycles), most frequent first.
         headline: the main figures as text.
         equity_png: account value and drawdown.
+        estimate: name and value of what was expected before the first call, as text.
     """
 
     spec: BacktestSpec
@@ -129,6 +130,7 @@ class BacktestOutcome:
     outcomes: tuple[tuple[str, str, int], ...]
     headline: tuple[tuple[str, str], ...]
     equity_png: bytes
+    estimate: tuple[tuple[str, str], ...] = ()
 
 
 def run_backtest_range(
@@ -137,8 +139,17 @@ def run_backtest_range(
     history: MarketHistory,
     executors: Executors,
     say: Callable[[str], object],
+    before: Callable[[BacktestReplayProvider], object] = lambda _: None,
 ) -> BacktestOutcome:
     """Replay a range, write its folder, and sum it up.
+
+    Args:
+        settings: of the backtest.
+        spec: what is run.
+        history: stored candles and funding.
+        executors: makes the simulated exchange.
+        say: takes a line for the log.
+        before: is shown the market before anything is written or asked; what it raises ends the backtest.
 
     Raises:
         HistoryError: the stored history does not cover the range.
@@ -148,6 +159,7 @@ def run_backtest_range(
         MoneyIdentityError: the simulated accounts do not add up.
     """
     replay = replay_of(settings, history, spec.from_ms, spec.to_ms)
+    before(replay)
     folder = backtest_folder(settings.data_dir, spec.backtest_id)
     ledger, clock, audit = MemoryLedger(), FixedClock(spec.from_ms), MemoryAudit()
     executor = executors.for_backtest(settings, audit, clock, replay)

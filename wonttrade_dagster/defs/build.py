@@ -64,16 +64,16 @@ def _build(config_path: Path, *, autostart: bool) -> dg.Definitions:
     }
     return dg.Definitions.merge(
         dg.Definitions(resources=resources, executor=dg.in_process_executor),
-        _past(autostart=autostart or settings.runtime.autostart),
+        _past(settings, autostart=autostart or settings.runtime.autostart),
         _live(settings, autostart=autostart),
     )
 
 
-def _past(*, autostart: bool) -> dg.Definitions:
+def _past(settings: Settings, *, autostart: bool) -> dg.Definitions:
     """Families that exist in every mode: the history, and the backtests over it."""
     days = day_partitions()
     return dg.Definitions(
-        assets=[*history_assets(days), *backtest_assets(days)],
+        assets=[*history_assets(days), *backtest_assets(days, settings.backtest.shard_days)],
         asset_checks=history_checks(),
         jobs=[history_job(), backtest_job()],
         schedules=[history_schedule(autostart)],

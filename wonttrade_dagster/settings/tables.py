@@ -238,6 +238,7 @@ class BacktestTable(Table):
     max_usd: PositiveUsd | None = None
     missing_funding: Annotated[Literal["refuse", "zero"], Expected("refuse or zero")] = "refuse"
     max_concurrent_runs: Annotated[int, count(1, 16, "runs side by side")] = 2
+    shard_days: Annotated[int, count(0, 3660, "days of a shard, 0 for one window")] = 0
     sync_every: Annotated[int, count(1, 10_000, "records between two fsyncs of the results")] = 64
 
 

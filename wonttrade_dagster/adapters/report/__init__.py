@@ -5,6 +5,7 @@ Does not belong here: the figures themselves (``core.performance``), running any
 
 - ``data``: what a report is made of, ``summary``: the figures as one JSON document,
 - ``charts``: plotly figures as plain dictionaries, ``page``: the HTML, ``png``: the picture for the UI,
+- ``shards``, ``page_shards``: the same of a backtest with several accounts,
 - ``writer``: the folder.
 """
 

@@ -20,6 +20,8 @@ from wonttrade_dagster.adapters.report.page import render_page
 from wonttrade_dagster.adapters.report.summary import curve, summarise
 from wonttrade_dagster.core.performance import drawdown_series
 
+REPORT_NAME = "report.html"
+
 
 def write_report(folder: Path, data: ReportData) -> Path:
     """Write every file of a report into ``folder`` and return the path of ``report.html``.
@@ -55,11 +57,11 @@ def write_files(
         StorageError: the disk did not take a file.
     """
     contents = {f"{name}.parquet": _parquet(frame) for name, frame in frames.items()}
-    contents["report.html"] = page.encode()
+    contents[REPORT_NAME] = page.encode()
     contents["summary.json"] = json.dumps(summary, indent=2, allow_nan=False).encode()
     for name, content in contents.items():
         _write(folder / name, content)
-    return folder / "report.html"
+    return folder / REPORT_NAME
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
