@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 from loopback import Loopback, SetBackClock, set_back
 
-from wonttrade_dagster.adapters.hyperliquid.budget import (
-    AddressBudget,
-    RequestBudget,
-    actions_in,
-    exchange_weight,
-    info_weight,
-    items_weight,
-    total,
-)
+from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget, RequestBudget, total
 from wonttrade_dagster.core.model import Stage
+from wonttrade_dagster.core.request_weight import actions_in, exchange_weight, info_weight, items_weight
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.settings import Settings, load_settings

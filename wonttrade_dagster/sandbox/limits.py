@@ -1,6 +1,7 @@
 """The venue's rate limits (protocol §11): weight per IP and minute, actions per traded dollar.
 
-Belongs here: what a request weighs, what an account may still send. Does not belong here: HTTP answers.
+Belongs here: what an address and an account may still send.
+Does not belong here: what a request weighs (``core.request_weight``), HTTP answers.
 """
 
 from collections import deque
@@ -8,33 +9,22 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
+from wonttrade_dagster.core.request_weight import (
+    WINDOW_MS,
+    actions_in,
+    exchange_weight,
+    info_weight,
+    items_weight,
+)
 from wonttrade_dagster.sandbox.account_log import Account
 from wonttrade_dagster.sandbox.answers import Json
 from wonttrade_dagster.sandbox.options import VenueOptions
 
-WINDOW_MS = 60_000
-LIGHT = frozenset(
-    {"l2Book", "allMids", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}
-)
-LIGHT_WEIGHT, ROLE_WEIGHT, INFO_WEIGHT = 2, 60, 20
-ITEMS_PER_WEIGHT: Mapping[str, int] = {
-    "candleSnapshot": 60,
-    "recentTrades": 20,
-    "historicalOrders": 20,
-    "userFills": 20,
-    "userFillsByTime": 20,
-    "fundingHistory": 20,
-    "userFunding": 20,
-    "userNonFundingLedgerUpdates": 20,
-    "userTwapSliceFills": 20,
-}
-ORDERS_PER_WEIGHT = 40
 SLOW_ACTION_MS = 10_000
 """An account that has spent its budget may act once in so long."""
 EXTRA_CANCELS = 100_000
 EXPIRED_COST = 5
 """What a stale ``expiresAfter`` counts."""
-_BATCHES = ("orders", "cancels", "modifies")
 _CANCELS = frozenset({"cancel", "cancelByCloid"})
 
 
@@ -42,27 +32,21 @@ class BudgetError(ValueError):
     """The account has sent too many actions; the message is the venue's sentence."""
 
 
-def batch_length(action: Mapping[str, Any]) -> int:
-    """How many actions a batch counts for."""
-    batches = (action.get(name) for name in _BATCHES)
-    return max([1, *(len(batch) for batch in batches if isinstance(batch, list))])
-
-
 def request_weight(path: str, body: Json) -> int:
     """What a request weighs before it is answered."""
     if not isinstance(body, dict):
-        return INFO_WEIGHT
+        return info_weight("")
     if path == "exchange":
         action = body.get("action")
-        return 1 + batch_length(action if isinstance(action, dict) else {}) // ORDERS_PER_WEIGHT
-    kind = body.get("type")
-    return LIGHT_WEIGHT if kind in LIGHT else ROLE_WEIGHT if kind == "userRole" else INFO_WEIGHT
+        return exchange_weight(actions_in(action if isinstance(action, dict) else {}))
+    return info_weight(str(body.get("type")))
 
 
 def answer_weight(body: Json, answer: Json) -> int:
     """What the items of an answer weigh on top."""
-    per_weight = ITEMS_PER_WEIGHT.get(str(body.get("type"))) if isinstance(body, dict) else None
-    return len(answer) // per_weight if per_weight and isinstance(answer, list) else 0
+    if not isinstance(body, dict) or not isinstance(answer, list):
+        return 0
+    return items_weight(str(body.get("type")), len(answer))
 
 
 class IpMeter:
@@ -105,7 +89,7 @@ def spend(account: Account, action: Mapping[str, Any], now_ms: int, options: Ven
     Raises:
         BudgetError: the budget is spent, and this is no cancel that is still allowed; nothing is counted.
     """
-    count, cap = batch_length(action), request_cap(account, options)
+    count, cap = actions_in(action), request_cap(account, options)
     if options.rate_limits and account.requests_used + count > _cap_of(action, cap):
         if now_ms - account.last_free_action_ms < SLOW_ACTION_MS:
             raise BudgetError(_sentence(account, cap))

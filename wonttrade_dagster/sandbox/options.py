@@ -7,6 +7,8 @@ Does not belong here: the exchange's rules (``core.simulation.VenueRules``), fau
 from dataclasses import dataclass
 from decimal import Decimal
 
+from wonttrade_dagster.core.request_weight import IP_WEIGHT_PER_MINUTE
+
 
 @dataclass(frozen=True, slots=True)
 class VenueOptions:
@@ -21,7 +23,7 @@ class VenueOptions:
     """
 
     rate_limits: bool = False
-    ip_weight_per_minute: int = 1_200
+    ip_weight_per_minute: int = IP_WEIGHT_PER_MINUTE
     free_requests: int = 10_000
     schedule_cancel_volume_usd: Decimal = Decimal(1_000_000)
     stream_idle_ms: int = 60_000

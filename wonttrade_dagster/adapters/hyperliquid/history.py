@@ -8,12 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from wonttrade_dagster.adapters.hyperliquid.budget import (
-    IP_WEIGHT_PER_MINUTE,
-    info_weight,
-    items_weight,
-    total,
-)
+from wonttrade_dagster.adapters.hyperliquid.budget import total
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import rows
 from wonttrade_dagster.adapters.hyperliquid.info import HyperliquidMarketData
@@ -23,6 +18,7 @@ from wonttrade_dagster.core.errors import HistoryError, VenueAnswerError, VenueE
 from wonttrade_dagster.core.funding import HOUR_MS, missing_hours
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
 from wonttrade_dagster.core.ports import Clock
+from wonttrade_dagster.core.request_weight import IP_WEIGHT_PER_MINUTE, info_weight, items_weight
 from wonttrade_dagster.core.utc import utc_text
 
 PAGE_ROWS = 500

@@ -13,8 +13,9 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget, weighs_by_items
+from wonttrade_dagster.adapters.hyperliquid.budget import RequestBudget
 from wonttrade_dagster.adapters.hyperliquid.wire import Wire, WiredAdapter
+from wonttrade_dagster.core.request_weight import weighs_by_items
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer in use (5,000 candles) has about 1 MB."""
