@@ -16,6 +16,7 @@ from wonttrade_dagster.adapters.history import DAY_MS, ImportCounts, MarketHisto
 from wonttrade_dagster.adapters.history_columns import StatedTimes
 from wonttrade_dagster.adapters.history_export import export_history
 from wonttrade_dagster.adapters.history_files import FileImport, import_files
+from wonttrade_dagster.adapters.history_gaps import Gap
 from wonttrade_dagster.adapters.history_survey import Survey, survey, wanted_series
 from wonttrade_dagster.adapters.history_sync import HistorySync, SeriesSync
 from wonttrade_dagster.cli.home import prepare_home
@@ -179,30 +180,21 @@ def _series(found: Survey) -> list[dict[str, object]]:
 
 
 def _gaps(found: Survey) -> list[dict[str, object]]:
-    return [
-        {
-            "symbol": g.symbol,
-            "series": g.series,
-            "first": utc_minute(g.gap.first_ms),
-            "last": utc_minute(g.gap.last_ms),
-            "count": g.gap.count,
-            "at_venue": g.at_venue,
-        }
-        for g in found.gaps
-    ]
+    return [_run(g.symbol, g.series, g.gap) | {"at_venue": g.at_venue} for g in found.gaps]
 
 
 def _halts(found: Survey) -> list[dict[str, object]]:
-    return [
-        {
-            "symbol": h.symbol,
-            "series": h.series,
-            "first": utc_minute(h.run.first_ms),
-            "last": utc_minute(h.run.last_ms),
-            "count": h.run.count,
-        }
-        for h in found.halts
-    ]
+    return [_run(h.symbol, h.series, h.run) for h in found.halts]
+
+
+def _run(symbol: str, series: str, run: Gap) -> dict[str, object]:
+    return {
+        "symbol": symbol,
+        "series": series,
+        "first": utc_minute(run.first_ms),
+        "last": utc_minute(run.last_ms),
+        "count": run.count,
+    }
 
 
 def _show_runs(title: str, rows: Sequence[Mapping[str, object]]) -> None:
