@@ -194,6 +194,44 @@ def prompt_of(parts: CycleParts, snapshot: MarketSnapshot) -> Prompt:
     return parts.context_builder.build(inputs)
 
 
+@dataclass
+class ServedDay:
+    """The recorded days behind a venue, and a ``wonttrade.toml`` that trades there."""
+
+    config: Path
+    clock: JumpingClock
+    files: tuple[Path, ...]
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.config)
+
+    def history(self, *command: str | Path) -> None:
+        """``wonttrade history …``."""
+        assert run(["history", *map(str, command), "--config", str(self.config)]) == 0
+
+
+@contextmanager
+def served_day(
+    folder: Path,
+    market_data: Path,
+    changes: Mapping[str, Any],
+    series: tuple[str, ...] = ("5m", "1h", "funding"),
+) -> Iterator[ServedDay]:
+    """Serve the recorded days on their own dates; ``changes`` as ``a__b=value``.
+
+    5m alone reaches back to 2025-03-14, which is 648 bars of 4h; with 1h there are 1,000.
+    """
+    files = tuple(market_data / f"{symbol}-{name}.parquet" for symbol in SYMBOLS for name in series)
+    clock = JumpingClock(FROM_MS - HOUR_MS)
+    with (
+        Sandbox(seed=7, clock_ms=clock.now_ms, replay=read_recordings(files)) as sandbox,
+        read_by_everyone(clock),
+    ):
+        sandbox.venue.market.tape.anchor(dict.fromkeys(SYMBOLS, 0))
+        yield ServedDay(Loopback(sandbox).config(folder, **changes), clock, files)
+
+
 @contextmanager
 def replayed_day(
     folder: Path,
@@ -201,35 +239,26 @@ def replayed_day(
     changes: Mapping[str, Any],
     series: tuple[str, ...] = ("5m", "1h", "funding"),
 ) -> Iterator[ReplayedDay]:
-    """Serve the recorded days, import them, and put both sides together; ``changes`` as ``a__b=value``.
-
-    5m alone reaches back to 2025-03-14, which is 648 bars of 4h; with 1h there are 1,000.
-    """
-    files = [market_data / f"{symbol}-{name}.parquet" for symbol in SYMBOLS for name in series]
-    clock = JumpingClock(FROM_MS - HOUR_MS)
-    with (
-        Sandbox(seed=7, clock_ms=clock.now_ms, replay=read_recordings(files)) as sandbox,
-        read_by_everyone(clock),
-    ):
-        sandbox.venue.market.tape.anchor(dict.fromkeys(SYMBOLS, 0))  # on its own dates
-        config = Loopback(sandbox).config(folder, **changes)
-        assert run(["history", "import", *map(str, files), "--config", str(config)]) == 0
-        yield _put_together(load_settings(config), clock)
+    """Serve the recorded days, import their files, and put both sides together."""
+    with served_day(folder, market_data, changes, series) as served:
+        served.history("import", *served.files)
+        yield both_sides(served, FROM_MS, TO_MS)
 
 
-def _put_together(settings: Settings, clock: JumpingClock) -> ReplayedDay:
-    executors, history = Executors(), market_history(settings)
+def both_sides(served: ServedDay, from_ms: int, to_ms: int) -> ReplayedDay:
+    """The parts of a live cycle, and those of a backtest of ``[from_ms, to_ms)``."""
+    settings, executors = served.settings, Executors()
+    history, template = market_history(settings), prompt_template(settings)
     live = compose_live_cycle(settings, executors).parts
-    template = prompt_template(settings)
-    as_of = replay_of(settings, history, FROM_MS, TO_MS, template)
+    as_of = replay_of(settings, history, from_ms, to_ms, template)
     executor = executors.for_backtest(settings, MemoryAudit(), FixedClock(), as_of)
     backtest = compose_backtest_parts(
         settings, settings.llm.model, settings.llm.prompt, settings.runtime.cycle_minutes, as_of, executor
     )
     replay = BacktestReplayProvider(
-        history, live.state.assets(), SYMBOLS, from_ms=FROM_MS, to_ms=TO_MS, **as_of.windows
+        history, live.state.assets(), SYMBOLS, from_ms=from_ms, to_ms=to_ms, **as_of.windows
     )
-    return ReplayedDay(settings, clock, live, backtest, replay)
+    return ReplayedDay(settings, served.clock, live, backtest, replay)
 
 
 @contextmanager
