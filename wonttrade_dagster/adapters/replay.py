@@ -24,8 +24,10 @@ from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.funding import missing_hours
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.model import (
+    USUAL_INDICATORS,
     AssetSpec,
     CandleSeries,
+    IndicatorSetting,
     IndicatorSnapshot,
     MarginTier,
     MarketSnapshot,
@@ -100,7 +102,7 @@ class _Tape:
 class BacktestReplayProvider(MarketData):
     """Replays stored candles and funding of one range; loaded once, then every cycle is a slice."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a range is, by name)
         self,
         history: MarketHistory,
         assets: Mapping[str, AssetSpec],
@@ -111,6 +113,7 @@ class BacktestReplayProvider(MarketData):
         history_bars: int,
         from_ms: int,
         to_ms: int,
+        indicators: IndicatorSetting | None = None,
     ) -> None:
         """Load a range.
 
@@ -123,6 +126,9 @@ class BacktestReplayProvider(MarketData):
             history_bars: candles a snapshot holds of each window, where history reaches that far back.
             from_ms: first decision time.
             to_ms: end of the range, excluded.
+            indicators: lengths and further columns. Where a window still shows where it begins, each cycle
+                computes them from its own one, as a live cycle does. None: the usual ones, always cut from
+                one pass, as in results from before lengths could be configured.
 
         Raises:
             HistoryError: candles are missing, or a symbol is unknown; names everything that is.
@@ -130,6 +136,7 @@ class BacktestReplayProvider(MarketData):
         """
         self._span = ReplayRange(from_ms, to_ms, history_bars)
         self._assets = assets
+        self._indicators = indicators
         self._intervals = (intraday_interval, long_interval)
         if from_ms >= to_ms:
             raise HistoryError(
@@ -166,8 +173,11 @@ class BacktestReplayProvider(MarketData):
         return MarketSnapshot(cycle_ms, cycle_ms, "history", markets)
 
     def indicators(self, cycle_ms: int, points: int = 10) -> IndicatorSnapshot:
-        """Indicators of the last ``points`` closed candles of both windows, cut from the one pass."""
+        """Indicators of the last ``points`` closed candles of both windows, cut from one pass if they may."""
         self._refuse_outside(cycle_ms)
+        setting = self._indicators
+        if setting is not None and not setting.forgets_within(self._span.history_bars - points):
+            return IndicatorEngine(points, setting).compute(self.snapshot(cycle_ms))
         symbols = tuple(
             SymbolIndicators(
                 symbol,
@@ -235,7 +245,7 @@ class BacktestReplayProvider(MarketData):
         if symbol not in self._assets:
             raise HistoryError(f"the venue lists no {symbol}: track one of {', '.join(sorted(self._assets))}")
         stored = SymbolHistory(history, symbol, self._intervals, self._span)
-        intraday, long_term = (_with_indicators(stored.window(name)) for name in self._intervals)
+        intraday, long_term = (self._with_indicators(stored.window(name)) for name in self._intervals)
         span = self._span
         funding = history.funding(symbol, span.from_ms - _FUNDING_VALID_MS, span.to_ms + 1)
         digest = hashlib.sha256(stored.digest().encode() + frame_bytes(funding))
@@ -279,6 +289,6 @@ class BacktestReplayProvider(MarketData):
                 f"{utc_text(span.to_ms)}: load the range that is replayed"
             )
 
-
-def _with_indicators(window: ReplayWindow) -> ReplayWindow:
-    return replace(window, enriched=IndicatorEngine().with_indicators(window.frame))
+    def _with_indicators(self, window: ReplayWindow) -> ReplayWindow:
+        engine = IndicatorEngine(setting=self._indicators or USUAL_INDICATORS)
+        return replace(window, enriched=engine.with_indicators(window.frame))

@@ -14,7 +14,13 @@ from wonttrade_dagster.adapters.hyperliquid import HyperliquidPreflight, SignerR
 from wonttrade_dagster.cli.output import out, print_json
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.model import AssetSpec, Position, Prompt
-from wonttrade_dagster.defs.compose import language_model, market_data, prompt_template, venue
+from wonttrade_dagster.defs.compose import (
+    indicator_setting,
+    language_model,
+    market_data,
+    prompt_template,
+    venue,
+)
 from wonttrade_dagster.settings import Settings, load_settings
 
 MAX_SKEW_MS = 1_000
@@ -83,7 +89,9 @@ def _preflight(settings: Settings) -> HyperliquidPreflight:
 
 def _prompt(settings: Settings) -> str:
     template = prompt_template(settings)
-    return f"{template.name} ({template.template_sha256[:12]})"
+    shown = indicator_setting(settings, template).further
+    further = f", further indicators: {', '.join(shown)}" if shown else ""
+    return f"{template.name} ({template.template_sha256[:12]}){further}"
 
 
 def _mode(settings: Settings) -> Finding | str:

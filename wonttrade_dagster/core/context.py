@@ -18,12 +18,14 @@ import jinja2
 from wonttrade_dagster.core.alerts import protection_alerts
 from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.errors import ConfigurationError
-from wonttrade_dagster.core.invalidation import MARKET_SERIES, WINDOW_SERIES, Reading
+from wonttrade_dagster.core.invalidation import MARKET_SERIES, Reading
 from wonttrade_dagster.core.model import (
     UNBROKEN,
+    USUAL_INDICATORS,
     AccountSnapshot,
     BreakerState,
     ExecutionRules,
+    IndicatorSetting,
     IndicatorSnapshot,
     MarketSnapshot,
     PerformanceSoFar,
@@ -45,6 +47,12 @@ from wonttrade_dagster.core.prompt_account import (
     refusal_facts,
 )
 from wonttrade_dagster.core.prompt_market import SymbolFacts, symbol_facts, window_data
+from wonttrade_dagster.core.prompt_names import (
+    IndicatorLabels,
+    labels_of,
+    refuse_other_lengths,
+    setting_shown,
+)
 from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc
 
 _ALERT_CHARS = 300
@@ -71,6 +79,10 @@ class PromptTemplate:
     template_sha256: str
     schema_sha256: str
     files: tuple[tuple[str, str], ...] = ()
+
+    def indicators(self, lengths: IndicatorSetting) -> IndicatorSetting:
+        """``lengths`` with the further columns that the user message shows; raises ``ConfigurationError``."""
+        return setting_shown(self.name, self.user_source, lengths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +130,7 @@ class PromptFacts:
     invocation: int
     alerts: tuple[str, ...]
     rules: RuleFacts
+    labels: IndicatorLabels
     symbols: tuple[SymbolFacts, ...]
     account: AccountFacts
     prior: PriorFacts | None
@@ -157,16 +170,20 @@ class ContextBuilder:
         limits: the limits a decision is judged by, told to the model.
         rules: fee and slippage allowance, told to the model.
         cycle_minutes: the cadence.
+        indicators: which columns the snapshots hold; raises ``ConfigurationError`` where the template shows
+            another one.
     """
 
     template: PromptTemplate
     limits: RiskLimits
     rules: ExecutionRules
     cycle_minutes: int
+    indicators: IndicatorSetting = USUAL_INDICATORS
     _compiled: _Compiled = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_compiled", _compile(self.template))
+        refuse_other_lengths(self.template.name, self.template.user_source, self.indicators)
 
     def build(self, inputs: ContextInputs) -> Prompt:
         """The two messages.
@@ -191,8 +208,9 @@ class ContextBuilder:
 
     def _facts(self, inputs: ContextInputs) -> PromptFacts:
         market, account = inputs.market, inputs.account
+        names = self.indicators.names
         symbols = tuple(
-            symbol_facts(m, inputs.indicators.of(m.symbol), self.limits, account.leverage(m.symbol))
+            symbol_facts(m, inputs.indicators.of(m.symbol), self.limits, account.leverage(m.symbol), names)
             for m in market.markets
         )
         passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
@@ -203,12 +221,13 @@ class ContextBuilder:
             invocation=inputs.performance.invocations,
             alerts=tuple(dict.fromkeys((*protection_alerts(account), *passed))),
             rules=self._rule_facts(market),
+            labels=labels_of(self.indicators),
             symbols=symbols,
             account=account_facts(account, inputs.performance, market, _ages(inputs)),
             prior=prior_facts(inputs.prior, account, market, inputs.readings),
             refusal=refusal_facts(inputs.prior),
             pause=pause_facts(inputs.breaker, inputs.cycle_ms),
-            data_json=data_block(inputs, self.limits),
+            data_json=data_block(inputs, self.limits, names),
         )
 
     def _rule_facts(self, market: MarketSnapshot) -> RuleFacts:
@@ -217,7 +236,7 @@ class ContextBuilder:
             intervals=tuple(
                 dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
             ),
-            window_series=WINDOW_SERIES,
+            window_series=self.indicators.window_series,
             market_series=MARKET_SERIES,
             cycle_minutes=self.cycle_minutes,
             max_position_usd=usd(self.limits.max_position_usd),
@@ -236,10 +255,10 @@ def _ages(inputs: ContextInputs) -> dict[str, str]:
 # --- the JSON block --------------------------------------------------------------------------------
 
 
-def data_block(inputs: ContextInputs, limits: RiskLimits) -> str:
+def data_block(inputs: ContextInputs, limits: RiskLimits, names: Mapping[str, str]) -> str:
     """The facts as one line of JSON: numbers, symbols and the cycle's name only, no foreign text at all."""
     symbols = {
-        m.symbol: _symbol_data(m, inputs.indicators.of(m.symbol), inputs.account, limits)
+        m.symbol: _symbol_data(m, inputs.indicators.of(m.symbol), inputs.account, limits, names)
         for m in inputs.market.markets
     }
     body = {
@@ -260,7 +279,11 @@ def data_block(inputs: ContextInputs, limits: RiskLimits) -> str:
 
 
 def _symbol_data(
-    market: SymbolMarket, indicators: SymbolIndicators, account: AccountSnapshot, limits: RiskLimits
+    market: SymbolMarket,
+    indicators: SymbolIndicators,
+    account: AccountSnapshot,
+    limits: RiskLimits,
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     asset, price = market.asset, market.reference_px
     return {
@@ -273,8 +296,8 @@ def _symbol_data(
         "max_leverage": allowed_leverage(asset, limits.max_position_usd, limits),
         "leverage": account.leverage(market.symbol),
         "position": _number(account.size_base(market.symbol)),
-        "intraday": window_data(indicators.intraday, market),
-        "long_term": window_data(indicators.long_term, market),
+        "intraday": window_data(indicators.intraday, market, names),
+        "long_term": window_data(indicators.long_term, market, names),
     }
 
 

@@ -204,7 +204,9 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
         alerts=last.alerts if last else (),
         breaker=last.breaker if last else UNBROKEN,
         held_since=last.held_since if last else (),
-        readings=() if prior.decision is None else readings(prior.decision.conditions, market, indicators),
+        readings=readings(
+            prior.decision.conditions if prior.decision else (), market, indicators, _window_series(run)
+        ),
     )
     return LlmContext(
         cycle_ms=run.cycle_ms,
@@ -221,6 +223,10 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
     )
 
 
+def _window_series(run: CycleRun) -> tuple[str, ...]:
+    return run.parts.context_builder.indicators.window_series
+
+
 def _decisions(run: CycleRun) -> DecisionRecord:
     context = run.read(Stage.LLM_CONTEXTS)
     if isinstance(context, StageFailure):
@@ -231,7 +237,9 @@ def _decisions(run: CycleRun) -> DecisionRecord:
     if paused is not None:
         return DecisionRecord(run.cycle_ms, paused, context.prompt, None, run.parts.clock.now_ms())
     market, account = run.read(Stage.MARKET_SNAPSHOTS), run.read(Stage.ACCOUNT_SNAPSHOTS)
-    inputs = JudgementInputs(market, account, context.prior, engine.limits, engine.entry_cost_bps)
+    inputs = JudgementInputs(
+        market, account, context.prior, engine.limits, engine.entry_cost_bps, _window_series(run)
+    )
 
     def keep(reply: ModelReply) -> None:
         # A journal that fails here fails again before the first order, and refuses the decision then.

@@ -53,4 +53,5 @@ class CycleParts:
             settings_sha256=self.settings_sha256,
             price=self.decision_engine.price,
             caps=self.decision_engine.caps,
+            indicators=self.context_builder.indicators,
         )

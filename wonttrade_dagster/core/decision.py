@@ -18,7 +18,7 @@ from wonttrade_dagster.core.buying_power import (
     margin_needed_usd,
     tier_leverage,
 )
-from wonttrade_dagster.core.invalidation import problem_with
+from wonttrade_dagster.core.invalidation import WINDOW_SERIES, problem_with
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     AnsweredTarget,
@@ -58,6 +58,8 @@ class JudgementInputs:
     limits: RiskLimits
     entry_cost_bps: Decimal = _ZERO
     """Slippage and fee that the account must be able to pay beside the margin of an entry."""
+    window_series: tuple[str, ...] = WINDOW_SERIES
+    """What a condition on a window may be about."""
 
 
 def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
@@ -79,7 +81,7 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
     for name, entry in by_symbol.items():
         violations.extend(_judge_target(entry, gridded[name], inputs))
     violations.extend(_judge_prior_plan(reply, gridded, inputs))
-    violations.extend(_judge_conditions(reply, inputs.market))
+    violations.extend(_judge_conditions(reply, inputs))
     violations.extend(_judge_portfolio(by_symbol, gridded, inputs))
     if violations:
         return refusal_of(violations)
@@ -345,9 +347,9 @@ def _prior_on_grid(
 # --- the result ------------------------------------------------------------------------------------
 
 
-def _judge_conditions(reply: Reply, market: MarketSnapshot) -> Iterator[Violation]:
+def _judge_conditions(reply: Reply, inputs: JudgementInputs) -> Iterator[Violation]:
     for index, condition in enumerate(_conditions(reply)):
-        problem = problem_with(condition, market)
+        problem = problem_with(condition, inputs.market, inputs.window_series)
         if problem is not None:
             yield Violation(problem[0], f"conditions[{index}]", problem[1])
 

@@ -1,7 +1,8 @@
 """Technical indicators with TA-Lib's conventions, over whole polars columns.
 
-Belongs here: EMA, MACD, RSI, ATR, and the engine that puts them beside the candles.
-Does not belong here: how many candles there are, how the numbers are printed.
+Belongs here: EMA, MACD, RSI, ATR, and the engine that puts them and the further columns beside the candles.
+Does not belong here: the further columns' formulas (``core.rolling_indicators``), how many candles there are,
+how the numbers are printed.
 
 Conventions (TA-Lib's C library is the reference, the tests compare with it to 1e-9):
 
@@ -13,34 +14,36 @@ Conventions (TA-Lib's C library is the reference, the tests compare with it to 1
 * RSI of a series that has not moved at all is null. TA-Lib says 0 there, which reads as "oversold".
 
 Every value depends on its own and earlier rows alone, so one pass over a year gives the same numbers as a
-pass per cycle over the same history.
+pass per cycle over the same history. A pass over a window that begins later gives them as well once the
+recursions have forgotten their seeds (``IndicatorSetting.forgets_within``).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import polars as pl
 
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.model import (
+    USUAL_INDICATORS,
     CandleSeries,
+    IndicatorSetting,
     IndicatorSnapshot,
     MarketSnapshot,
     SymbolIndicators,
     SymbolMarket,
 )
-
-INDICATOR_COLUMNS = (
-    "ema_20",
-    "ema_50",
-    "macd",
-    "macd_signal",
-    "macd_histogram",
-    "rsi_7",
-    "rsi_14",
-    "atr_3",
-    "atr_14",
-    "volume_mean_20",
+from wonttrade_dagster.core.rolling_indicators import (
+    bollinger_width,
+    rate_of_change,
+    volatility,
+    volume_z_score,
+    vwap,
 )
+
+INDICATOR_COLUMNS = USUAL_INDICATORS.columns
+"""With the usual lengths, without further columns."""
 _PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
 # TA-Lib's own test for "no movement" (TA_IS_ZERO), which keeps rounding dust from becoming an RSI.
 _NO_MOVEMENT = 1e-14
@@ -125,27 +128,39 @@ def atr(true_range: pl.Series, period: int) -> pl.Series:
     return _seeded_mean(true_range, period, period, 1.0 / period)
 
 
-def _columns(frame: pl.DataFrame) -> tuple[pl.Series, ...]:
+def _columns(frame: pl.DataFrame, setting: IndicatorSetting) -> tuple[pl.Series, ...]:
     close = frame["close"]
     gain, loss, true_range = moves(frame).get_columns()
-    convergence = macd(close)
+    convergence = macd(close, setting.macd_fast_bars, setting.macd_slow_bars, setting.macd_signal_bars)
     columns = (
-        ema(close, 20),
-        ema(close, 50),
+        ema(close, setting.ema_fast_bars),
+        ema(close, setting.ema_slow_bars),
         convergence.line,
         convergence.signal,
         convergence.histogram,
-        rsi(gain, loss, 7),
-        rsi(gain, loss, 14),
-        atr(true_range, 3),
-        atr(true_range, 14),
-        moving_mean(frame["volume"], 20),
+        rsi(gain, loss, setting.rsi_fast_bars),
+        rsi(gain, loss, setting.rsi_slow_bars),
+        atr(true_range, setting.atr_fast_bars),
+        atr(true_range, setting.atr_slow_bars),
+        moving_mean(frame["volume"], setting.volume_mean_bars),
+        *(_FURTHER[role](frame, setting.further_bars(role)) for role in setting.further),
     )
-    return tuple(column.alias(name) for name, column in zip(INDICATOR_COLUMNS, columns, strict=True))
+    return tuple(column.alias(name) for name, column in zip(setting.columns, columns, strict=True))
+
+
+_FURTHER: Mapping[str, Callable[[pl.DataFrame, int], pl.Series]] = MappingProxyType(
+    {
+        "volatility": lambda frame, bars: volatility(frame["close"], bars),
+        "roc": lambda frame, bars: rate_of_change(frame["close"], bars),
+        "vwap": vwap,
+        "bollinger_width": lambda frame, bars: bollinger_width(frame["close"], bars),
+        "volume_z_score": lambda frame, bars: volume_z_score(frame["volume"], bars),
+    }
+)
 
 
 class BrokenCandlesError(HistoryError, ValueError):
-    """Candles hold a null, NaN or infinite number."""
+    """Candles hold a null, NaN or infinite number, or a price that nothing can be divided by."""
 
 
 def _refuse_broken(frame: pl.DataFrame) -> None:
@@ -158,30 +173,44 @@ def _refuse_broken(frame: pl.DataFrame) -> None:
             )
 
 
+def _refuse_worthless(frame: pl.DataFrame) -> None:
+    # Returns and widths are fractions of a close: of 0 or less there are none.
+    count = frame.select((pl.col("close") <= 0.0).sum()).item()
+    if count:
+        raise BrokenCandlesError(
+            f"{count} candles close at 0 or below: repair the history (`wonttrade history gaps`)"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class IndicatorEngine:
     """Puts indicators beside the candles of a snapshot.
 
     Attributes:
         points: how many of the last rows of each window are kept for the prompt.
+        setting: lengths, and which further columns are computed.
     """
 
     points: int = 10
+    setting: IndicatorSetting = USUAL_INDICATORS
 
     def with_indicators(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """``frame`` with ``INDICATOR_COLUMNS`` appended, for any number of rows in one pass.
+        """``frame`` with ``setting.columns`` appended, for any number of rows in one pass.
 
         Args:
             frame: ``CANDLE_SCHEMA``, oldest first, without gaps.
 
         Returns:
-            The same rows; null before each indicator's first value.
+            The same rows; null before each indicator's first value, and where it is not defined.
 
         Raises:
-            BrokenCandlesError: a price or volume is null, NaN or infinite.
+            BrokenCandlesError: a price or volume is null, NaN or infinite; or, with further columns, a close
+                is not above 0.
         """
         _refuse_broken(frame)
-        return frame.with_columns(*_columns(frame))
+        if self.setting.further:
+            _refuse_worthless(frame)
+        return frame.with_columns(*_columns(frame, self.setting))
 
     def compute(self, market: MarketSnapshot) -> IndicatorSnapshot:
         """Indicators of every symbol at the cycle time; ``BrokenCandlesError`` names the broken series."""

@@ -10,23 +10,18 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from wonttrade_dagster.core.model import Condition, IndicatorSnapshot, MarketSnapshot, SymbolMarket
+from wonttrade_dagster.core.model import (
+    USUAL_INDICATORS,
+    Condition,
+    IndicatorSnapshot,
+    MarketSnapshot,
+    SymbolMarket,
+)
 from wonttrade_dagster.core.precision import wire
 
 MAX_CONDITIONS = 20
-WINDOW_SERIES = (
-    "close",
-    "ema_20",
-    "ema_50",
-    "macd",
-    "rsi_7",
-    "rsi_14",
-    "atr_3",
-    "atr_14",
-    "volume",
-    "volume_mean_20",
-)
-"""Per bar; a condition on one of them names the window's interval."""
+WINDOW_SERIES = USUAL_INDICATORS.window_series
+"""Per bar, with the usual lengths; a condition on one of them names the window's interval."""
 MARKET_SERIES = ("price", "funding_hourly", "open_interest")
 """At the cycle time; a condition on one of them names no interval."""
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -47,13 +42,18 @@ class Reading:
 
 
 def readings(
-    conditions: tuple[Condition, ...], market: MarketSnapshot, indicators: IndicatorSnapshot
+    conditions: tuple[Condition, ...],
+    market: MarketSnapshot,
+    indicators: IndicatorSnapshot,
+    window_series: tuple[str, ...] = WINDOW_SERIES,
 ) -> tuple[Reading, ...]:
     """Each condition against this cycle's snapshot, in the plan's order."""
-    return tuple(_reading(condition, market, indicators) for condition in conditions)
+    return tuple(_reading(condition, market, indicators, window_series) for condition in conditions)
 
 
-def problem_with(condition: Condition, market: MarketSnapshot) -> tuple[str, str] | None:
+def problem_with(
+    condition: Condition, market: MarketSnapshot, window_series: tuple[str, ...] = WINDOW_SERIES
+) -> tuple[str, str] | None:
     """Rule and sentence for a condition that could never be checked; None for a good one."""
     known = {m.symbol: m for m in market.markets}
     if condition.symbol not in known:
@@ -64,8 +64,8 @@ def problem_with(condition: Condition, market: MarketSnapshot) -> tuple[str, str
         if condition.interval is None:
             return None
         return "condition_unknown_interval", f"{condition.series} has no interval: it must be null"
-    if condition.series not in WINDOW_SERIES:
-        names = ", ".join((*MARKET_SERIES, *WINDOW_SERIES))
+    if condition.series not in window_series:
+        names = ", ".join((*MARKET_SERIES, *window_series))
         return "condition_unknown_series", f"the series must be one of {names}"
     intervals = _intervals(known[condition.symbol])
     if condition.interval not in intervals:
@@ -79,9 +79,14 @@ def sentence(condition: Condition) -> str:
     return f"{condition.symbol} {condition.series}{window} {condition.operator} {wire(condition.value)}"
 
 
-def _reading(condition: Condition, market: MarketSnapshot, indicators: IndicatorSnapshot) -> Reading:
-    # A plan may outlive the list of tracked symbols and the configured windows.
-    if problem_with(condition, market) is not None:
+def _reading(
+    condition: Condition,
+    market: MarketSnapshot,
+    indicators: IndicatorSnapshot,
+    window_series: tuple[str, ...],
+) -> Reading:
+    # A plan may outlive the list of tracked symbols, the configured windows and the indicators' lengths.
+    if problem_with(condition, market, window_series) is not None:
         return Reading(condition, None, None)
     value = _value(condition, market.market(condition.symbol), indicators)
     if value is None:

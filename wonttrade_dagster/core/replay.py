@@ -26,6 +26,7 @@ from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.invalidation import fired, readings
 from wonttrade_dagster.core.llm_engine import judge_reply
 from wonttrade_dagster.core.model import (
+    USUAL_INDICATORS,
     AccountSnapshot,
     CycleSetting,
     Decision,
@@ -145,7 +146,9 @@ def indicators_of(stored: StoredCycle, points: int) -> IndicatorSnapshot | Stage
     market = _needed(stored, Stage.MARKET_SNAPSHOTS)
     if isinstance(market, StageFailure):
         return market
-    compute = stored.indicators or (lambda snapshot, count: IndicatorEngine(count).compute(snapshot))
+    setting = _setting(stored)
+    engine = IndicatorEngine(points, setting.indicators if setting else USUAL_INDICATORS)
+    compute = stored.indicators or (lambda snapshot, _: engine.compute(snapshot))
     try:
         return compute(market, points)
     except ValueError as error:
@@ -217,8 +220,9 @@ def _llm_contexts(stored: StoredCycle) -> Record:
         raise NotStoredError("the prompt's files")
     market, account = _snapshots(stored)
     points = _indicators_record(stored, known.setting)
+    shown = known.setting.indicators
     builder = ContextBuilder(
-        stored.template, known.setting.limits, known.setting.rules, known.setting.cycle_minutes
+        stored.template, known.setting.limits, known.setting.rules, known.setting.cycle_minutes, shown
     )
     prior = known.prior.decision
     inputs = ContextInputs(
@@ -231,7 +235,7 @@ def _llm_contexts(stored: StoredCycle) -> Record:
         alerts=known.alerts,
         breaker=known.breaker,
         held_since=known.held_since,
-        readings=() if prior is None else readings(prior.conditions, market, points),
+        readings=readings(prior.conditions if prior else (), market, points, shown.window_series),
     )
     try:
         return replace(known, prompt=builder.build(inputs), fired=fired(inputs.readings))
@@ -260,7 +264,14 @@ def _decisions(stored: StoredCycle) -> Record:
     if known.reply is None:
         return _unanswered(known, context, setting)
     market, account = _snapshots(stored)
-    inputs = JudgementInputs(market, account, context.prior, setting.limits, setting.entry_cost_bps)
+    inputs = JudgementInputs(
+        market,
+        account,
+        context.prior,
+        setting.limits,
+        setting.entry_cost_bps,
+        setting.indicators.window_series,
+    )
     judged = replace(
         known,
         outcome=judge_reply(known.reply, inputs),

@@ -67,11 +67,11 @@ class RecordedWorld:
 def parts_of(world: RecordedWorld, setting: CycleSetting) -> CycleParts:
     """Parts of a cycle with which a plan can be made again, and nothing be asked or sent."""
     clock, venue = _Then(world.planned_at_ms), _RecordedVenue(world)
-    limits = setting.limits
+    limits, shown = setting.limits, setting.indicators
     return CycleParts(
         state=StateLoader(_RecordedMarket(world), venue, 0, setting.symbols),
-        indicators=IndicatorEngine(setting.series_points).compute,
-        context_builder=ContextBuilder(_NO_TEMPLATE, limits, setting.rules, setting.cycle_minutes),
+        indicators=IndicatorEngine(setting.series_points, shown).compute,
+        context_builder=ContextBuilder(_NO_TEMPLATE, limits, setting.rules, setting.cycle_minutes, shown),
         decision_engine=LLMDecisionEngine(
             model=_NoModel(),
             schema={},

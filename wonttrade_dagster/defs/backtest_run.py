@@ -39,13 +39,19 @@ from wonttrade_dagster.core.backtest import (
     decision_times,
     run_backtest,
 )
-from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
-from wonttrade_dagster.core.model import AssetSpec, Refusal, Stage
+from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting, Refusal, Stage
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.core.simulation import ExchangeState
-from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
+from wonttrade_dagster.defs.compose import (
+    Executors,
+    compose_backtest_parts,
+    indicator_setting,
+    prompt_template,
+)
 from wonttrade_dagster.settings import Settings
 
 LOOK_BACK_MS = 4 * 3_600_000
@@ -85,13 +91,31 @@ def replay_again(
     history: MarketHistory, facts: Mapping[str, Any], assets: Mapping[str, AssetSpec]
 ) -> BacktestReplayProvider:
     """The stored market of an earlier backtest, by the first line of its results. Raises ``HistoryError``."""
+    told = facts.get("setting", {}).get("indicators")
     return BacktestReplayProvider(
-        history, assets, facts["symbols"], from_ms=facts["from_ms"], to_ms=facts["to_ms"], **facts["windows"]
+        history,
+        assets,
+        facts["symbols"],
+        from_ms=facts["from_ms"],
+        to_ms=facts["to_ms"],
+        indicators=told and decode(IndicatorSetting, json.dumps(told)),
+        **facts["windows"],
     )
 
 
-def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: int) -> BacktestReplayProvider:
-    """The stored market of a range. Raises ``HistoryError`` naming every hole."""
+def replay_of(
+    settings: Settings,
+    history: MarketHistory,
+    from_ms: int,
+    to_ms: int,
+    template: PromptTemplate | None = None,
+) -> BacktestReplayProvider:
+    """The stored market of a range, with the indicators that ``template`` shows.
+
+    Raises:
+        HistoryError: names every hole.
+        ConfigurationError: the template shows indicators of other lengths.
+    """
     symbols = settings.symbols
     replay = BacktestReplayProvider(
         history,
@@ -102,6 +126,7 @@ def replay_of(settings: Settings, history: MarketHistory, from_ms: int, to_ms: i
         history_bars=symbols.history_bars,
         from_ms=from_ms,
         to_ms=to_ms,
+        indicators=indicator_setting(settings, template),
     )
     if settings.backtest.missing_funding == "refuse":
         replay.refuse_missing_funding()
@@ -158,7 +183,8 @@ def run_backtest_range(
         ModelUnavailableError: the model's server is down: the backtest would measure the outage.
         MoneyIdentityError: the simulated accounts do not add up.
     """
-    replay = replay_of(settings, history, spec.from_ms, spec.to_ms)
+    template = prompt_template(settings, spec.prompt)
+    replay = replay_of(settings, history, spec.from_ms, spec.to_ms, template)
     before(replay)
     folder = backtest_folder(settings.data_dir, spec.backtest_id)
     ledger, clock, audit = MemoryLedger(), FixedClock(spec.from_ms), MemoryAudit()

@@ -39,11 +39,13 @@ from wonttrade_dagster.core.model import (
     NO_CAPS,
     BreakerRules,
     ExecutionRules,
+    IndicatorSetting,
     ModelPrice,
     RiskLimits,
     SpendingCaps,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
+from wonttrade_dagster.core.prompt_names import fitted_schema
 from wonttrade_dagster.core.simulation import Slippage, SlippageModel
 from wonttrade_dagster.core.state import StateLoader
 from wonttrade_dagster.defs.live_cycle import LiveCycle
@@ -253,6 +255,12 @@ def prompt_template(settings: Settings, name: str | None = None) -> PromptTempla
     return load_prompt(settings.prompts_dir, name or settings.llm.prompt)
 
 
+def indicator_setting(settings: Settings, template: PromptTemplate | None = None) -> IndicatorSetting:
+    """The configured lengths, with the further columns that a prompt shows. Raises ``ConfigurationError``."""
+    lengths = IndicatorSetting(**settings.indicators.model_dump())
+    return lengths if template is None else template.indicators(lengths)
+
+
 def model_price(settings: Settings, model: str) -> ModelPrice | None:
     """The configured price of a model, None without one."""
     row = next((price for price in settings.llm.prices if price.model == model), None)
@@ -277,7 +285,7 @@ def decision_engine(
         )
     return LLMDecisionEngine(
         model=model,
-        schema=template.schema,
+        schema=fitted_schema(template.schema, indicator_setting(settings, template)),
         limits=risk_limits(settings),
         clock=clock,
         deadline_ms=int(settings.llm.deadline_seconds * 1000),
@@ -306,7 +314,8 @@ def _state_loader(
 
 
 def _context_builder(settings: Settings, template: PromptTemplate, cycle_minutes: int) -> ContextBuilder:
-    return ContextBuilder(template, risk_limits(settings), execution_rules(settings), cycle_minutes)
+    shown = indicator_setting(settings, template)
+    return ContextBuilder(template, risk_limits(settings), execution_rules(settings), cycle_minutes, shown)
 
 
 def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
@@ -315,13 +324,14 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     data = market_data(settings, clock)
     account = venue(settings, clock)
     rules, template = execution_rules(settings), prompt_template(settings)
+    builder = _context_builder(settings, template, settings.runtime.cycle_minutes)
     store, model = ledger(settings, audit), language_model(settings)
     account.warm_up()
     model.warm_up()
     parts = CycleParts(
         state=_state_loader(settings, data, account, int(settings.resilience.max_market_age_seconds * 1000)),
-        indicators=IndicatorEngine(settings.symbols.series_points).compute,
-        context_builder=_context_builder(settings, template, settings.runtime.cycle_minutes),
+        indicators=IndicatorEngine(settings.symbols.series_points, builder.indicators).compute,
+        context_builder=builder,
         decision_engine=decision_engine(
             settings, template, clock, model, SpendingCaps(per_day_usd=settings.llm.max_usd_per_day)
         ),

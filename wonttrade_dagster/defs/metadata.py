@@ -164,7 +164,7 @@ def _account(record: AccountSnapshot) -> Metadata:
 
 
 def _indicators(record: IndicatorSnapshot) -> Metadata:
-    names = ("close", "ema_20", "ema_50", "macd", "rsi_7", "rsi_14", "atr_14")
+    names = record.symbols[0].main_columns if record.symbols else ()
     rows = []
     for symbol in record.symbols:
         for window, frame in (("intraday", symbol.intraday), ("long term", symbol.long_term)):

@@ -23,6 +23,7 @@ from wonttrade_dagster.settings.tables import (
     CredentialsTable,
     ExecutionTable,
     HyperliquidTable,
+    IndicatorsTable,
     LlmTable,
     ResilienceTable,
     RiskTable,
@@ -56,6 +57,7 @@ class Settings(Table):
     credentials: CredentialsTable
     hyperliquid: HyperliquidTable
     symbols: SymbolsTable
+    indicators: IndicatorsTable
     llm: LlmTable
     risk: RiskTable
     execution: ExecutionTable
@@ -198,7 +200,7 @@ def _flat(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _tables(document: dict[str, Any]) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"execution": {}, "resilience": {}, "backtest": {}}
+    defaults: dict[str, Any] = {"indicators": {}, "execution": {}, "resilience": {}, "backtest": {}}
     return defaults | document
 
 

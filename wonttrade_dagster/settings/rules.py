@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from wonttrade_dagster.core.model import RuntimeMode
 from wonttrade_dagster.settings.draft import Draft
 from wonttrade_dagster.settings.fields import INTERVAL_MINUTES
+from wonttrade_dagster.settings.tables import TABLES
 
 LEGAL_NETWORKS: dict[RuntimeMode, tuple[str, ...]] = {
     RuntimeMode.LIVE: ("mainnet",),
@@ -22,6 +23,11 @@ LEGAL_NETWORKS: dict[RuntimeMode, tuple[str, ...]] = {
 
 CYCLE_MARGIN_SECONDS = 5.0
 """What the default of ``runtime.max_cycle_seconds`` leaves before the next cycle."""
+
+_BARS_BESIDE_ITS_LENGTH = dict.fromkeys(
+    ("rsi_fast_bars", "rsi_slow_bars", "atr_fast_bars", "atr_slow_bars", "volatility_bars", "roc_bars"), 1
+)
+"""What is measured from bar to bar needs one bar more than it averages."""
 
 _TELEMETRY_KEYS = ("log_path", "decision_log_path", "heartbeat_path", "metrics_path")
 
@@ -142,6 +148,30 @@ def _windows_are_in_order(draft: Draft) -> Iterator[str]:
         yield f"symbols.series_points: found {points}, expected at most symbols.history_bars ({bars})"
 
 
+def _fast_is_faster_than_slow(draft: Draft) -> Iterator[str]:
+    for name in ("ema", "macd", "rsi", "atr"):
+        fast, slow = (draft.value(f"indicators.{name}_{pace}_bars") for pace in ("fast", "slow"))
+        if fast is not None and slow is not None and fast >= slow:
+            yield (
+                f"indicators.{name}_fast_bars: found {fast}, expected less than "
+                f"indicators.{name}_slow_bars ({slow})"
+            )
+
+
+def _every_indicator_has_a_value(draft: Draft) -> Iterator[str]:
+    bars, signal = draft.value("symbols.history_bars"), draft.value("indicators.macd_signal_bars")
+    for key in TABLES["indicators"].model_fields:
+        length = draft.value(f"indicators.{key}")
+        if bars is None or length is None or (key == "macd_slow_bars" and signal is None):
+            continue
+        beside = signal - 1 if key == "macd_slow_bars" else _BARS_BESIDE_ITS_LENGTH.get(key, 0)
+        if length + beside > bars:
+            yield (
+                f"indicators.{key}: found {length}, whose first value needs {length + beside} candles, "
+                f"expected at most symbols.history_bars ({bars}) of them"
+            )
+
+
 def _telemetry_files_are_different(draft: Draft) -> Iterator[str]:
     seen: dict[str, str] = {}
     for key in _TELEMETRY_KEYS:
@@ -163,6 +193,8 @@ RULES: tuple[Callable[[Draft], Iterator[str]], ...] = (
     _a_cap_needs_a_price,
     _pauses_grow,
     _windows_are_in_order,
+    _fast_is_faster_than_slow,
+    _every_indicator_has_a_value,
     _telemetry_files_are_different,
 )
 """Every rule, in the order in which a reader meets the fields."""

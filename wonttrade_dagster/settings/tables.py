@@ -95,6 +95,29 @@ class SymbolsTable(Table):
     series_points: Annotated[int, count(1, 500, "points of each series in the prompt")] = 10
 
 
+Length = Annotated[int, count(2, 1000, "bars")]
+
+
+class IndicatorsTable(Table):
+    """``[indicators]``: lengths in bars; names follow from them (``core.model.indicators``)."""
+
+    ema_fast_bars: Length = 20
+    ema_slow_bars: Length = 50
+    macd_fast_bars: Length = 12
+    macd_slow_bars: Length = 26
+    macd_signal_bars: Length = 9
+    rsi_fast_bars: Length = 7
+    rsi_slow_bars: Length = 14
+    atr_fast_bars: Length = 3
+    atr_slow_bars: Length = 14
+    volume_mean_bars: Length = 20
+    volatility_bars: Length = 20
+    roc_bars: Length = 10
+    vwap_bars: Length = 20
+    bollinger_width_bars: Length = 20
+    volume_z_score_bars: Length = 20
+
+
 class AzureTable(Table):
     """``[llm.azure]``: where the Azure OpenAI deployment is."""
 
@@ -247,6 +270,7 @@ TABLES: dict[str, type[Table]] = {
     "credentials": CredentialsTable,
     "hyperliquid": HyperliquidTable,
     "symbols": SymbolsTable,
+    "indicators": IndicatorsTable,
     "llm": LlmTable,
     "llm.azure": AzureTable,
     "risk": RiskTable,

@@ -78,18 +78,16 @@ def _price_row(m: SymbolMarket) -> tuple[str, ...]:
     )
 
 
-_INDICATORS = ("close", "ema_20", "ema_50", "macd", "rsi_7", "rsi_14", "atr_14")
-
-
 def _indicators(record: IndicatorSnapshot) -> StoryTable:
     rows = [row for symbol in record.symbols for row in _indicator_rows(symbol)]
-    return StoryTable("Indicators, newest closed candle", ("symbol", "window", *_INDICATORS), tuple(rows))
+    columns = record.symbols[0].main_columns if record.symbols else ()
+    return StoryTable("Indicators, newest closed candle", ("symbol", "window", *columns), tuple(rows))
 
 
 def _indicator_rows(symbol: SymbolIndicators) -> list[tuple[str, ...]]:
     windows: list[tuple[str, pl.DataFrame]] = [("intraday", symbol.intraday), ("long", symbol.long_term)]
     return [
-        (symbol.symbol, name, *(figure(frame[column][-1]) for column in _INDICATORS))
+        (symbol.symbol, name, *(figure(frame[column][-1]) for column in symbol.main_columns))
         for name, frame in windows
         if frame.height
     ]

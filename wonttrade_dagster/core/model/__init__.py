@@ -50,6 +50,7 @@ from wonttrade_dagster.core.model.guard import (
     Spending,
     SpendingCaps,
 )
+from wonttrade_dagster.core.model.indicators import FURTHER, USUAL_INDICATORS, IndicatorSetting
 from wonttrade_dagster.core.model.market import (
     CANDLE_SCHEMA,
     AssetSpec,
@@ -75,9 +76,11 @@ from wonttrade_dagster.core.model.rules import CycleSetting, EquityPoint, Execut
 
 __all__ = [
     "CANDLE_SCHEMA",
+    "FURTHER",
     "NOTHING_SPENT",
     "NO_CAPS",
     "UNBROKEN",
+    "USUAL_INDICATORS",
     "AccountSnapshot",
     "Action",
     "ActionResult",
@@ -99,6 +102,7 @@ __all__ = [
     "ExecutionRules",
     "Fill",
     "Frame",
+    "IndicatorSetting",
     "IndicatorSnapshot",
     "Leg",
     "LlmContext",

@@ -151,6 +151,13 @@ class SymbolIndicators:
     intraday: Frame
     long_term: Frame
 
+    @property
+    def main_columns(self) -> tuple[str, ...]:
+        """The close and what was computed, without MACD's signal and histogram and the mean volume."""
+        computed = (name for name in self.intraday.columns if name not in CANDLE_SCHEMA)
+        left_out = ("macd_signal", "macd_histogram", "volume_mean")
+        return ("close", *(name for name in computed if not name.startswith(left_out)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndicatorSnapshot:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from wonttrade_dagster.core.model.guard import NO_CAPS, ModelPrice, SpendingCaps
+from wonttrade_dagster.core.model.indicators import USUAL_INDICATORS, IndicatorSetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class CycleSetting:
         settings_sha256: of ``wonttrade.toml``; empty where nobody told.
         price: of the model's tokens.
         caps: what the model's calls may cost.
+        indicators: lengths and further columns; a record that does not say is from before they could differ.
     """
 
     symbols: tuple[str, ...]
@@ -58,6 +60,7 @@ class CycleSetting:
     settings_sha256: str = ""
     price: ModelPrice | None = None
     caps: SpendingCaps = NO_CAPS
+    indicators: IndicatorSetting = USUAL_INDICATORS
 
 
 @dataclass(frozen=True, slots=True)
