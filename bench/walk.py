@@ -63,7 +63,8 @@ def _opened(table: BarTable, rules: VenueRules) -> ExchangeState:
     state = open_account(Decimal(1_000_000), FROM_MS)
     for symbol, columns in table.columns.items():
         px = Decimal(FIRST_PX[symbol])
-        state = _sent(state, OrderRequest(symbol, True, Decimal("0.1"), px, Tif.IOC), px, rules)  # noqa: FBT003
+        buy = OrderRequest(symbol, is_buy=True, size_base=Decimal("0.1"), limit_px=px, tif=Tif.IOC)
+        state = _sent(state, buy, px, rules)
         for leg, trigger in (
             (Leg.STOP_LOSS, Decimal(repr(min(columns.low))) * Decimal("0.9")),
             (Leg.TAKE_PROFIT, Decimal(repr(max(columns.high))) * Decimal("1.1")),

@@ -176,7 +176,7 @@ def test_an_unfinished_attempt_is_moved_aside_each_time(folder: Path) -> None:
 def test_targets_and_what_the_model_did_about_its_conditions_are_rows(folder: Path) -> None:
     results = opened(folder)
     records = finished(0)
-    plain: DecisionRecord = records.records[Stage.DECISIONS]  # type: ignore[assignment] # by its stage
+    plain: DecisionRecord = records.records[Stage.DECISIONS]
     repaired = replace(
         plain,
         first_reply=replace(plain.reply, received_at_ms=at(0) + 500) if plain.reply else None,

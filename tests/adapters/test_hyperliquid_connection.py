@@ -156,7 +156,7 @@ def test_a_server_that_drips_its_answer_does_not_outlive_the_time_limit(stub: St
 
 
 def test_a_server_that_never_answers_does_not_outlive_the_time_limit(stub: Stub) -> None:
-    stub.answer = lambda _: time.sleep(1.0)  # type: ignore[func-returns-value]
+    stub.answer = lambda _: time.sleep(1.0)  # type: ignore[func-returns-value] # None: no answer
     with pytest.raises(VenueUnavailableError, match="Timeout"):
         connection(stub.url, timeout=0.2).assets()
 

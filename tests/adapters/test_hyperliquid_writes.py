@@ -90,7 +90,7 @@ def test_a_write_that_found_no_server_did_nothing(stub: Stub) -> None:
 
 
 def test_a_timeout_while_waiting_for_a_writes_answer_is_an_unknown_outcome(stub: Stub) -> None:
-    stub.answer = lambda _: time.sleep(1.0)  # type: ignore[func-returns-value]
+    stub.answer = lambda _: time.sleep(1.0)  # type: ignore[func-returns-value] # None: no answer
     made = connection(stub.url, timeout=0.2)
     with pytest.raises(UnknownOutcomeError):
         travel_once("an order", made.info.meta)

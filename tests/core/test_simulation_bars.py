@@ -34,6 +34,7 @@ from wonttrade_dagster.core.simulation import (
     walk_bar,
     walk_bars,
 )
+from wonttrade_dagster.core.simulation.matching import Step
 
 
 def _long(stop: int = 49_000, profit: int = 51_000) -> ExchangeState:
@@ -211,7 +212,7 @@ def _columns(px: float, steps: list[int], scale: float) -> BarColumns:
     return BarColumns(opens, highs, lows, closes)
 
 
-def _slow(state: ExchangeState, table: BarTable, index: int):  # noqa: ANN202
+def _slow(state: ExchangeState, table: BarTable, index: int) -> Step:
     """Every bar by the full path; ``walk_bars`` of one bar would use the shortcut."""
     from wonttrade_dagster.core.simulation.bars import _bars, _walk
 

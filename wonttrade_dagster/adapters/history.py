@@ -244,8 +244,7 @@ class MarketHistory:
         columns, names = ", ".join(schema), ("symbol", "interval")[: len(key)]
         where = [f"{name} = ?" for name in names]
         where += [f"{table.time} >= ?"] * (from_ms is not None) + [f"{table.time} < ?"] * (to_ms is not None)
-        # table, columns and comparisons are constants of this module; values travel as parameters
-        query = f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(where)} ORDER BY {table.time}"  # noqa: S608
+        query = f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(where)} ORDER BY {table.time}"  # noqa: S608 (constants of this module; values are parameters)
         bounds = [bound for bound in (from_ms, to_ms) if bound is not None]
         with self._reading() as connection:
             return _frame(connection, query, [*key, *bounds]).cast(schema)

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wonttrade_dagster.core.errors import ConfigurationError
@@ -197,7 +197,7 @@ class Connection:
     def _gate(self) -> Callable[["httpx2.Request"], None]:
         credentials = self._endpoint.headers()
 
-        def gate(request: Any) -> None:  # noqa: ANN401 (httpx2.Request, imported only where it is used)
+        def gate(request: "httpx2.Request") -> None:
             for name in list(request.headers):
                 if name.lower() not in _KEPT_HEADERS and not name.lower().startswith(_KEPT_PREFIX):
                     del request.headers[name]

@@ -21,8 +21,8 @@ def open_archive(settings: Settings, backtest_id: str | None) -> CycleArchive:
     Raises:
         UsageError: there is no such backtest, or these settings trade nothing.
     """
-    from wonttrade_dagster.defs.backtest_run import replay_again  # noqa: PLC0415 (Dagster's folder takes seconds)
-    from wonttrade_dagster.defs.compose import journal, ledger, market_history  # noqa: PLC0415
+    from wonttrade_dagster.defs.backtest_run import replay_again  # noqa: PLC0415 (every part, a second of imports)
+    from wonttrade_dagster.defs.compose import journal, ledger, market_history  # noqa: PLC0415 (every part)
 
     if backtest_id is not None:
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.status import Status
+
 from wonttrade_dagster.adapters.backtest_results import backtest_folder
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.report.headline import headline
@@ -25,6 +27,8 @@ from wonttrade_dagster.cli.backtest import (
 from wonttrade_dagster.cli.output import err, out, print_json, print_table
 from wonttrade_dagster.core.errors import UsageError, WontTradeError
 from wonttrade_dagster.core.model import AccountSnapshot
+from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS, SANDBOX_AGENT_PRIVATE_KEY
+from wonttrade_dagster.sandbox.server import Sandbox
 from wonttrade_dagster.settings import Settings, load_settings
 
 MARKER = ".wonttrade-demo"
@@ -101,8 +105,6 @@ def run_demo(data_dir: Path, *, seed: int, as_json: bool) -> None:
         UsageError: ``data_dir`` holds something that is not a demo's.
         WontTradeError: a step failed; says which.
     """
-    from wonttrade_dagster.sandbox.server import Sandbox  # noqa: PLC0415 (starts no server at import)
-
     started = time.monotonic()
     prepare_folder(data_dir)
     with err.status("starting the loopback venue and model") as status, Sandbox(seed=seed) as sandbox:
@@ -123,11 +125,6 @@ def prepare_folder(data_dir: Path) -> None:
 
 def write_settings(data_dir: Path, venue_url: str, model_url: str) -> Settings:
     """The demo's ``wonttrade.toml``, loaded."""
-    from wonttrade_dagster.sandbox.accounts import (  # noqa: PLC0415 (derives keys)
-        SANDBOX_ACCOUNT_ADDRESS,
-        SANDBOX_AGENT_PRIVATE_KEY,
-    )
-
     path = data_dir / "wonttrade.toml"
     content = SETTINGS.format(
         prompts_dir=PROMPTS_DIR.as_posix(),
@@ -140,8 +137,8 @@ def write_settings(data_dir: Path, venue_url: str, model_url: str) -> Settings:
     return load_settings(path)
 
 
-def _show(settings: Settings, status: Any, started: float) -> Shown:  # noqa: ANN401 (rich's status)
-    from wonttrade_dagster.defs.compose import venue  # noqa: PLC0415 (Dagster takes seconds)
+def _show(settings: Settings, status: Status, started: float) -> Shown:
+    from wonttrade_dagster.defs.compose import venue  # noqa: PLC0415 (every part, a second of imports)
 
     status.update("loading Dagster")
     session = LiveSession(settings)
@@ -181,10 +178,10 @@ class LiveSession:
 
     def run_cycle(self, cycle_ms: int) -> dict[str, Any]:
         """Run one cycle; a cycle in the future is waited for. Raises ``WontTradeError`` when it failed."""
-        from wonttrade_dagster.cli.jobs import run_job  # noqa: PLC0415
-        from wonttrade_dagster.defs.compose import journal, ledger  # noqa: PLC0415
-        from wonttrade_dagster.defs.live import JOB_NAME  # noqa: PLC0415
-        from wonttrade_dagster.defs.partitions import cycle_key  # noqa: PLC0415
+        from wonttrade_dagster.cli.jobs import run_job  # noqa: PLC0415 (Dagster takes seconds)
+        from wonttrade_dagster.defs.compose import journal, ledger  # noqa: PLC0415 (every part, a second of imports)
+        from wonttrade_dagster.defs.live import JOB_NAME  # noqa: PLC0415 (Dagster takes seconds)
+        from wonttrade_dagster.defs.partitions import cycle_key  # noqa: PLC0415 (Dagster takes seconds)
 
         self._wait_until_near(cycle_ms)
         run_job(self._settings, JOB_NAME, partition_key=cycle_key(cycle_ms))
@@ -210,7 +207,7 @@ class LiveSession:
 
 def fetch_history(settings: Settings) -> str:
     """Yesterday's candles and funding of the loopback venue, with their warm-up; returns the day."""
-    from wonttrade_dagster.defs.compose import market_history, venue_history  # noqa: PLC0415
+    from wonttrade_dagster.defs.compose import market_history, venue_history  # noqa: PLC0415 (as above: every part)
 
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     yesterday = today - timedelta(days=1)

@@ -54,7 +54,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 (a type or a union 
     return TypeAdapter(kind)
 
 
-def encode(record: object, kind: Any = None) -> bytes:  # noqa: ANN401
+def encode(record: object, kind: Any = None) -> bytes:  # noqa: ANN401 (a type or a union of types)
     """JSON bytes of ``record``; pass ``kind`` where the type is a union."""
     key: Any = type(record) if kind is None else kind
     return _adapter(key).dump_json(record)

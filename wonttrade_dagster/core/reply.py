@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from wonttrade_dagster.core.invalidation import MAX_CONDITIONS
 from wonttrade_dagster.core.model import Refusal, Violation
@@ -203,7 +204,7 @@ _TYPE_NAMES = {
 }
 
 
-def _violation(error: Any) -> Violation:  # noqa: ANN401 (pydantic's ErrorDetails is a typed dict of its own)
+def _violation(error: ErrorDetails) -> Violation:
     path = ""
     for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{ascii(part)[1:-1][:40]}"

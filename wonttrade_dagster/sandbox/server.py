@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.sandbox.options import VenueOptions
+from wonttrade_dagster.sandbox.outage import Listener
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -219,7 +220,6 @@ def _server(app: "Starlette") -> "Server":
     import uvicorn  # noqa: PLC0415 (0.2 s)
 
     from wonttrade_dagster.sandbox.faults import AbortableProtocol  # noqa: PLC0415 (imports uvicorn)
-    from wonttrade_dagster.sandbox.outage import Listener  # noqa: PLC0415 (as late as its server)
 
     config = uvicorn.Config(
         app,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
+from hyperliquid.utils.constants import MAINNET_API_URL
+from hyperliquid.utils.error import ClientError, ServerError
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -53,8 +55,6 @@ def check_base_url(base_url: str) -> None:
 
     The SDK signs for mainnet only when the address equals its constant letter by letter.
     """
-    from hyperliquid.utils.constants import MAINNET_API_URL  # noqa: PLC0415 (imports the SDK)
-
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or base_url.endswith("/"):
         raise ConfigurationError(
@@ -172,8 +172,6 @@ def travel(what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 (JSON)
         VenueRefusedError: a 4xx: the venue did not act on it.
         VenueAnswerError: an answer that is not JSON, or an error whose form the SDK cannot read.
     """
-    from hyperliquid.utils.error import ClientError, ServerError  # noqa: PLC0415 (imports the SDK)
-
     try:
         answer = call()
     except ClientError as error:

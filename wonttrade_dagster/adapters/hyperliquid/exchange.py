@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hyperliquid.utils.types import Cloid
 from pydantic import SecretStr
 
 from wonttrade_dagster.adapters.hyperliquid.answers import ItemAnswer, normalise, parse_order_status
@@ -171,8 +172,6 @@ class HyperliquidVenue(Venue):
 
     def find(self, cloid: str) -> ActionResult | None:
         """What the venue knows of a client order id. Raises ``VenueError``."""
-        from hyperliquid.utils.types import Cloid  # noqa: PLC0415 (imports the SDK)
-
         answer = self._connection.read(
             "orderStatus", lambda info: info.query_order_by_cloid(self._address, Cloid.from_str(cloid))
         )
@@ -269,8 +268,6 @@ def read_address_budget(connection: SdkConnection, address: str) -> AddressBudge
 
 def _order_call(order: PlaceOrder) -> Send:
     def send(exchange: "Exchange") -> Any:  # noqa: ANN401 (JSON)
-        from hyperliquid.utils.types import Cloid  # noqa: PLC0415 (imports the SDK)
-
         return exchange.order(
             order.symbol,
             order.is_buy,
