@@ -10,6 +10,7 @@ decimals; an order is worth at least 10 USD.
 
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
+from functools import cache
 
 MAX_SIGNIFICANT_FIGURES = 5
 MAX_PRICE_DECIMALS = 6
@@ -28,14 +29,19 @@ class PriceRounding(StrEnum):
 
 def lot_base(size_decimals: int) -> Decimal:
     """The smallest size step in base units."""
-    return Decimal(1).scaleb(-size_decimals)
+    return _step(-size_decimals)
 
 
 def tick_px(px: Decimal, size_decimals: int) -> Decimal:
     """The price step at ``px``: the coarser of the two rules, never above 1 (integers are valid)."""
     by_decimals = -(MAX_PRICE_DECIMALS - size_decimals)
     by_figures = px.adjusted() - MAX_SIGNIFICANT_FIGURES + 1
-    return Decimal(1).scaleb(min(max(by_decimals, by_figures), 0))
+    return _step(min(max(by_decimals, by_figures), 0))
+
+
+@cache
+def _step(exponent: int) -> Decimal:
+    return Decimal(1).scaleb(exponent)
 
 
 def round_price(px: Decimal, size_decimals: int, rounding: PriceRounding) -> Decimal:

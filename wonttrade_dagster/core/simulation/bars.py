@@ -21,11 +21,12 @@ against the account; depth is unlimited.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
 from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
+from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
 from wonttrade_dagster.core.simulation.margin import liquidation_px

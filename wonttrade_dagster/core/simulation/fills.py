@@ -11,14 +11,16 @@ fill's price.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from wonttrade_dagster.core.model import Leg
+from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
     ExchangeState,
     Execution,
+    LeverageSetting,
     PerpPosition,
     VenueRules,
 )
@@ -68,15 +70,7 @@ def apply_fill(
     """Book one fill of ``signed_base`` at ``px``; margin is not judged here."""
     held = state.size_base(symbol)
     fee = fee_usd(px, abs(signed_base), cause.fee_rate)
-    closed = -signed_base if abs(signed_base) <= abs(held) else held
-    pnl = ZERO
-    booked = state
-    if held * signed_base < 0:
-        pnl = (px - state.positions[symbol].entry_px) * closed
-        booked = _close(state, symbol, closed, px)
-    opened = signed_base if held * signed_base >= 0 else signed_base + closed
-    if opened:
-        booked = _open(booked, symbol, opened, px, rules)
+    pnl, cross_raw, position = _settled(state, symbol, signed_base, px, fee, rules)
     execution = Execution(
         symbol=symbol,
         oid=cause.oid,
@@ -94,13 +88,41 @@ def apply_fill(
         leg=cause.leg,
         liquidation_mark_px=cause.liquidation_mark_px,
     )
-    return _booked(_charge(booked, symbol, fee), execution), execution
+    return _booked(state, execution, cross_raw, position), execution
 
 
-def _booked(state: ExchangeState, execution: Execution) -> ExchangeState:
+def _settled(
+    state: ExchangeState, symbol: str, signed_base: Decimal, px: Decimal, fee: Decimal, rules: VenueRules
+) -> tuple[Decimal, Decimal, PerpPosition | None]:
+    """The closed PnL, and cross account and position after a fill and its fee."""
+    held = state.size_base(symbol)
+    pnl, opened = ZERO, signed_base
+    cross_raw, position = state.cross_raw_usd, state.positions.get(symbol)
+    if position is not None and held * signed_base < 0:
+        closed = -signed_base if abs(signed_base) <= abs(held) else held
+        pnl, opened = (px - position.entry_px) * closed, signed_base + closed
+        released, position = _close(position, closed, px)
+        cross_raw += released
+    if opened:
+        paid, position = _open(position, symbol, opened, px, state.setting(symbol, rules))
+        cross_raw -= paid
+    # The margin that carries the position pays the fee, the cross account once it is closed.
+    if position is None or position.is_cross:
+        cross_raw -= fee
+    else:
+        position = replace(position, isolated_raw_usd=position.isolated_raw_usd - fee)
+    return pnl, cross_raw, position
+
+
+def _booked(
+    state: ExchangeState, execution: Execution, cross_raw_usd: Decimal, position: PerpPosition | None
+) -> ExchangeState:
     symbol, filled = execution.symbol, state.net_filled_base.get(execution.symbol, ZERO)
+    others = {name: held for name, held in state.positions.items() if name != symbol}
     return replace(
         state,
+        cross_raw_usd=cross_raw_usd,
+        positions=others if position is None else {**others, symbol: position},
         realized_pnl_usd=state.realized_pnl_usd + execution.closed_pnl_usd,
         fees_usd=state.fees_usd + execution.fee_usd,
         net_filled_base={**state.net_filled_base, symbol: filled + execution.signed_base},
@@ -109,44 +131,31 @@ def _booked(state: ExchangeState, execution: Execution) -> ExchangeState:
     )
 
 
-def _close(state: ExchangeState, symbol: str, closed: Decimal, px: Decimal) -> ExchangeState:
-    """Take ``closed`` (signed as held) out of a position; its proceeds go to the margin it used."""
-    position = state.positions[symbol]
+def _close(position: PerpPosition, closed: Decimal, px: Decimal) -> tuple[Decimal, PerpPosition | None]:
+    """Take ``closed`` (signed as held) out of a position: what the cross account gets, what is left."""
     left = position.size_base - closed
     if position.is_cross:
-        cross_raw, isolated_raw = state.cross_raw_usd + closed * px, ZERO
+        released, isolated_raw = closed * px, ZERO
     else:
         equity = position.isolated_raw_usd + position.size_base * px
         share = (equity * closed / position.size_base).quantize(MARGIN_QUANTUM_USD)
         released = max(share, ZERO) if left else equity
-        cross_raw = state.cross_raw_usd + released
         isolated_raw = position.isolated_raw_usd + closed * px - released
-    changed = replace(position, size_base=left, isolated_raw_usd=isolated_raw)
-    return replace(state, cross_raw_usd=cross_raw, positions=with_position(state.positions, changed))
+    return released, replace(position, size_base=left, isolated_raw_usd=isolated_raw) if left else None
 
 
 def _open(
-    state: ExchangeState, symbol: str, opened: Decimal, px: Decimal, rules: VenueRules
-) -> ExchangeState:
-    """Add ``opened`` (signed) to a position or start one."""
-    setting = state.setting(symbol, rules)
-    position = state.positions.get(symbol) or PerpPosition(symbol, ZERO, px, setting.is_cross)
-    size = position.size_base + opened
-    entry = px if not position.size_base else (position.entry_px * position.size_base + px * opened) / size
+    position: PerpPosition | None, symbol: str, opened: Decimal, px: Decimal, setting: LeverageSetting
+) -> tuple[Decimal, PerpPosition]:
+    """Add ``opened`` (signed) to a position or start one: what the cross account pays, what is held."""
+    before = position or PerpPosition(symbol, ZERO, px, setting.is_cross)
+    size = before.size_base + opened
+    entry = px if not before.size_base else (before.entry_px * before.size_base + px * opened) / size
+    if setting.is_cross:
+        return opened * px, replace(before, size_base=size, entry_px=entry, isolated_raw_usd=ZERO)
     margin = (abs(opened) * px / setting.leverage).quantize(MARGIN_QUANTUM_USD)
-    cross_raw = state.cross_raw_usd - (opened * px if setting.is_cross else margin)
-    isolated_raw = ZERO if setting.is_cross else position.isolated_raw_usd + margin - opened * px
-    changed = replace(position, size_base=size, entry_px=entry, isolated_raw_usd=isolated_raw)
-    return replace(state, cross_raw_usd=cross_raw, positions=with_position(state.positions, changed))
-
-
-def _charge(state: ExchangeState, symbol: str, amount_usd: Decimal) -> ExchangeState:
-    """Take a fee from the margin that carries the position, from the cross account once it is closed."""
-    position = state.positions.get(symbol)
-    if position is None or position.is_cross:
-        return replace(state, cross_raw_usd=state.cross_raw_usd - amount_usd)
-    changed = replace(position, isolated_raw_usd=position.isolated_raw_usd - amount_usd)
-    return replace(state, positions=with_position(state.positions, changed))
+    isolated_raw = before.isolated_raw_usd + margin - opened * px
+    return margin, replace(before, size_base=size, entry_px=entry, isolated_raw_usd=isolated_raw)
 
 
 def with_position(positions: Mapping[str, PerpPosition], changed: PerpPosition) -> Mapping[str, PerpPosition]:

@@ -32,6 +32,8 @@ def _check_value(state: ExchangeState) -> None:
     unrealized = sum((unrealized_usd(state, p) for p in state.positions.values()), ZERO)
     value = account_value_usd(state)
     booked = state.deposits_usd + state.realized_pnl_usd + unrealized - state.fees_usd - state.funding_usd
+    if value == booked:
+        return
     scale = abs(state.deposits_usd) + abs(state.realized_pnl_usd) + abs(state.cross_raw_usd) + 1
     scale += sum((abs(p.size_base) * p.entry_px for p in state.positions.values()), ZERO)
     if abs(value - booked) > scale * RELATIVE_TOLERANCE:

@@ -5,7 +5,6 @@ Does not belong here: what a moving price does (``marks``, ``bars``), the wire f
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 
 from wonttrade_dagster.core.errors import UsageError
@@ -16,6 +15,7 @@ from wonttrade_dagster.core.simulation.admission import (
     screen_margin,
     take,
 )
+from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.fills import MARGIN_QUANTUM_USD, with_position
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.margin import (
@@ -30,7 +30,6 @@ from wonttrade_dagster.core.simulation.matching import (
     drop_order,
     reducible_base,
     run_order,
-    with_order,
 )
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
@@ -96,7 +95,11 @@ def withdraw(
 
 def with_marks(state: ExchangeState, quotes: Mapping[str, Quote]) -> ExchangeState:
     """The state valued at the quotes' marks; fires nothing (see ``mark_to``)."""
-    return replace(state, marks={**state.marks, **{name: quote.mark_px for name, quote in quotes.items()}})
+    return replace(state, marks=_marks(state, quotes))
+
+
+def _marks(state: ExchangeState, quotes: Mapping[str, Quote]) -> Mapping[str, Decimal]:
+    return {**state.marks, **{name: quote.mark_px for name, quote in quotes.items()}}
 
 
 def place_order(
@@ -118,7 +121,7 @@ def place_order(
     Returns:
         The account after, and the venue's answer. A refused order changes nothing but marks and counters.
     """
-    state = replace(with_marks(state, quotes), time_ms=time_ms)
+    state = replace(state, marks=_marks(state, quotes), time_ms=time_ms)
     refused = screen(state, request, quotes, rules)
     if refused:
         return _refuse(state, request, refused)
@@ -139,7 +142,7 @@ def place_order(
 
 def _wait(state: ExchangeState, request: OrderRequest) -> tuple[ExchangeState, OrderOutcome]:
     order = StandingOrder(state.next_oid, request, request.size_base, state.time_ms, is_waiting=True)
-    state = replace(with_order(state, order), next_oid=state.next_oid + 1)
+    state = replace(state, orders={**state.orders, order.oid: order}, next_oid=state.next_oid + 1)
     events = (OrderUpdate(order, OrderStatus.OPEN, state.time_ms),)
     return state, OrderOutcome(OrderStatus.OPEN, order.oid, is_waiting=True, events=events)
 

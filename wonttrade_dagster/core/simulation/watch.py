@@ -9,10 +9,11 @@ account's margin is compared with a reserve far above its rounding error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from wonttrade_dagster.core.simulation.bar_table import BarTable
+from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.margin import (
     cross_positions,
     liquidation_px,
