@@ -157,10 +157,9 @@ def check_request(settings: Settings, request: BacktestRequest) -> Launch:
     missing = plan.windows
     if plan.is_sharded and request.resumed:
         missing = missing_windows(backtest_folder(settings.data_dir, plan.backtest_id), plan)
-    prompt_template(settings, request.prompt)
-    history, estimate = market_history(settings), None
+    template, history, estimate = prompt_template(settings, request.prompt), market_history(settings), None
     for span in windows_of((day for window in missing for day in window.days), 0):
-        replay = replay_of(settings, history, span.from_ms, span.to_ms)
+        replay = replay_of(settings, history, span.from_ms, span.to_ms, template)
         estimate = estimate or estimated(settings, plan, span, replay)
     if estimate is not None and request.resumed is None:
         refuse_above_cap(settings, estimate)
