@@ -60,7 +60,7 @@ def encode(record: object, kind: Any = None) -> bytes:  # noqa: ANN401 (a type o
     return _adapter(key).dump_json(record)
 
 
-def jsonable(record: object, kind: Any = None) -> Any:  # noqa: ANN401
+def jsonable(record: object, kind: Any = None) -> Any:  # noqa: ANN401 (a type or a union of types; JSON)
     """What parsing :func:`encode`'s bytes gives, without the bytes between."""
     key: Any = type(record) if kind is None else kind
     return _adapter(key).dump_python(record, mode="json")
