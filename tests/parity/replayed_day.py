@@ -276,16 +276,21 @@ def in_background(stream: MarketStream) -> Iterator[None]:
 
 
 def listened(day: ReplayedDay, cycle_ms: int) -> MarketSnapshot:
-    """The live snapshot of a cycle, once the stream has caught up with a clock that has just jumped."""
+    """The live snapshot of a cycle by a stream whose clock has just jumped."""
+    wait_until_heard(day, cycle_ms)
+    snapshot = day.live_snapshot(cycle_ms)
+    assert (snapshot.source, snapshot.stream_miss) == ("stream", "")
+    return snapshot
+
+
+def wait_until_heard(day: ReplayedDay, cycle_ms: int) -> None:
+    """Let the stream catch up with a clock that has just jumped."""
     windows = stream_windows(day.settings, SystemClock())
     settled_ms = day.clock.now_ms() + SETTLED_MS
     until = time.monotonic() + PATIENCE_SECONDS
     while not is_heard_after(found := windows.snapshot(cycle_ms), settled_ms):
         assert time.monotonic() < until, found
         time.sleep(0.02)
-    snapshot = day.live_snapshot(cycle_ms)
-    assert (snapshot.source, snapshot.stream_miss) == ("stream", "")
-    return snapshot
 
 
 def is_heard_after(found: MarketSnapshot | StreamMiss, settled_ms: int) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from replayed_day import TIMES, ReplayedDay, assert_parity, replayed_day
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from replayed_day import assert_parity, both_sides, ms, served_day
 from wonttrade_dagster.core.model import MarketSnapshot
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 BARS = 300
 TIMES = tuple(ms(f"2025-06-28 {time}") for time in ("00:00", "03:59", "04:00", "08:26", "12:05", "23:59"))
