@@ -55,8 +55,8 @@ def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
 
 def maintenance_tier(spec: AssetSpec, notional_usd: Decimal) -> MaintenanceTier:
     """The tier that a notional falls into; a bound belongs to the tier above it."""
-    found = maintenance_tiers(spec)[0]
-    for tier in maintenance_tiers(spec)[1:]:
+    found, *higher = maintenance_tiers(spec)
+    for tier in higher:
         if notional_usd >= tier.lower_bound_usd:
             found = tier
     return found

@@ -99,19 +99,21 @@ def drop_useless(state: ExchangeState, symbol: str) -> Step:
     The first is what the venue does once a position is closed (waiting triggers included); the second was
     recorded when a second reduce-only order was placed: the older goes, the newest is capped as it fills.
     """
-    events: tuple[Event, ...] = ()
+    events: list[Event] = []
+    left: dict[int, StandingOrder] | None = None
     room: Decimal | None = None
     for order in reversed(tuple(state.orders.values())):
         request = order.request
-        if order.symbol != symbol or not request.reduce_only:
+        if request.symbol != symbol or not request.reduce_only:
             continue
         is_useless = not reduces(state, symbol, is_buy=request.is_buy)
         if is_useless or (room is not None and not order.is_waiting and order.open_base > room):
-            state, more = drop_order(state, order, OrderStatus.REDUCE_ONLY_CANCELED)
-            events += more
+            left = dict(state.orders) if left is None else left
+            del left[order.oid]
+            events.append(OrderUpdate(order, OrderStatus.REDUCE_ONLY_CANCELED, state.time_ms))
         elif not order.is_waiting:
             room = (abs(state.size_base(symbol)) if room is None else room) - order.open_base
-    return state, events
+    return state if left is None else replace(state, orders=left), tuple(events)
 
 
 def fill_resting(state: ExchangeState, order: StandingOrder, size_base: Decimal, rules: VenueRules) -> Step:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from math import inf
 
 from wonttrade_dagster.core.simulation.bar_table import BarTable
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.margin import (
     cross_positions,
     liquidation_px,
@@ -64,7 +63,9 @@ def watch(state: ExchangeState, table: BarTable, rules: VenueRules) -> Watch:
         margin += deduction
         gross += float(abs(value_usd(state, position)))
         if symbol in table.columns:
-            watches[symbol] = _with_tier(replace(known, coefficient=coefficient), state, position, rules)
+            watches[symbol] = _with_tier(
+                SymbolWatch(known.low, known.high, coefficient), state, position, rules
+            )
         else:
             margin += coefficient * float(state.marks[symbol])
     kept = tuple((name, found) for name, found in watches.items() if name in table.columns)
@@ -78,8 +79,16 @@ def _with_order(known: SymbolWatch, order: StandingOrder) -> SymbolWatch:
     else:
         px, is_below = float(request.limit_px), request.is_buy
     if is_below:
-        return replace(known, low=max(known.low, px))
-    return replace(known, high=min(known.high, px))
+        return _below(known, px)
+    return _above(known, px)
+
+
+def _below(known: SymbolWatch, px: float) -> SymbolWatch:
+    return SymbolWatch(max(known.low, px), known.high, known.coefficient)
+
+
+def _above(known: SymbolWatch, px: float) -> SymbolWatch:
+    return SymbolWatch(known.low, min(known.high, px), known.coefficient)
 
 
 def _with_isolated(
@@ -87,10 +96,8 @@ def _with_isolated(
 ) -> SymbolWatch:
     px = liquidation_px(state, position.symbol, rules)
     if px is None:
-        return known if position.size_base > 0 else replace(known, high=-inf)
-    if position.size_base > 0:
-        return replace(known, low=max(known.low, float(px)))
-    return replace(known, high=min(known.high, float(px)))
+        return known if position.size_base > 0 else _above(known, -inf)
+    return _below(known, float(px)) if position.size_base > 0 else _above(known, float(px))
 
 
 def _line(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> tuple[float, float]:
@@ -107,10 +114,7 @@ def _with_tier(
     size, notional = abs(position.size_base), abs(value_usd(state, position))
     for tier in maintenance_tiers(rules.assets[position.symbol])[1:]:
         px = float(tier.lower_bound_usd / size)
-        if tier.lower_bound_usd <= notional:
-            known = replace(known, low=max(known.low, px))
-        else:
-            known = replace(known, high=min(known.high, px))
+        known = _below(known, px) if tier.lower_bound_usd <= notional else _above(known, px)
     return known
 
 
