@@ -93,6 +93,7 @@ def ground(loopback: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Grou
         tmp_path_factory.mktemp("resume"),
         runtime__mode="BACKTEST",
         backtest__sync_every=1,
+        backtest__latency=1,
         llm__deadline_seconds=30,
     )
     settings = load_settings(config)

@@ -104,7 +104,8 @@ class BacktestResults:
 
     def _keep(self, decision: DecisionRecord, execution: ExecutionReport, report: CycleReport) -> None:
         cycle_ms = report.cycle_ms
-        self.fills.extend(report.fills)
+        # Like the account value, which is read after them, they count at the decision time.
+        self.fills += [replace(fill, time_ms=min(fill.time_ms, cycle_ms)) for fill in report.fills]
         for result in execution.results:
             if isinstance(result.action, PlaceOrder):
                 self.purposes[result.action.cloid] = result.action.purpose.value
@@ -129,6 +130,13 @@ class BacktestResults:
             targets=pl.DataFrame(self.targets, schema=dict(TARGET_SCHEMA), orient="row"),
             protection=pl.DataFrame(self.protection, schema=dict(PROTECTION_SCHEMA), orient="row"),
         )
+
+    @property
+    def mean_slippage_bps(self) -> float:
+        """What the fills slipped, by their value; 0 without one."""
+        worth = [(float(abs(f.size_base) * f.px), float(f.slippage_bps or 0)) for f in self.fills]
+        traded = sum(usd for usd, _ in worth)
+        return round(sum(usd * bps for usd, bps in worth) / traded, 4) if traded else 0.0
 
     def unprotected(self) -> Unprotected:
         """How long entries stood without a stop."""

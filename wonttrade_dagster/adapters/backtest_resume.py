@@ -34,11 +34,13 @@ class FinishedCycle:
         records: from the decision on.
         exchange: the simulated account.
         events: what the market did to the account before the cycle, as the line tells it.
+        latency_ms: how long its decision took in the simulated market; the account stands so long after it.
     """
 
     records: MemoryRecords
     exchange: ExchangeState
     events: tuple[Mapping[str, Any], ...] = ()
+    latency_ms: int = 0
 
 
 def exchange_json(state: ExchangeState) -> Any:  # noqa: ANN401 (JSON)
@@ -89,7 +91,8 @@ def _finished(record: Mapping[str, Any], facts: Mapping[str, Any], where: str) -
         exchange = decode(ExchangeState, json.dumps(body[EXCHANGE]))
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{where} cannot be read: run the backtest from its beginning") from error
-    return FinishedCycle(MemoryRecords(cycle_ms, records), exchange, tuple(body.get("events", ())))
+    made, events = MemoryRecords(cycle_ms, records), tuple(body.get("events", ()))
+    return FinishedCycle(made, exchange, events, int(body.get("latency_ms", 0)))
 
 
 def _record(line: bytes) -> Any:  # noqa: ANN401 (JSON)

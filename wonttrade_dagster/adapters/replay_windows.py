@@ -124,7 +124,8 @@ class SymbolHistory:
             step_ms = interval_ms(interval)
             if step_ms >= intraday.step_ms or intraday.step_ms % step_ms:
                 continue
-            traded = stored.filter(pl.col("open_time_ms") >= self.span.from_ms)
+            # The bar before the range tells what the price is, and how much it moved.
+            traded = stored.filter(pl.col("open_time_ms") >= self.span.from_ms - step_ms)
             if not gaps_in(traded, interval, self.span.from_ms, self.span.to_ms):
                 return ReplayWindow(
                     self.symbol, interval, int(traded["open_time_ms"][0]), step_ms, traded, traded

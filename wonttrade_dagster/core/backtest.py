@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wonttrade_dagster.core.cycle import CycleRun, Record, RecordSink
+from wonttrade_dagster.core.cycle import EDGES, CycleRun, Record, RecordSink
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import (
@@ -28,6 +28,7 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.ports import AuditSink, Ledger
 
 MINUTE_MS = 60_000
+SECOND_MS = 1_000
 
 
 def decision_times(from_ms: int, to_ms: int, cycle_minutes: int) -> range:
@@ -140,14 +141,43 @@ class MemoryAudit(AuditSink):
         return ()
 
 
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How long a decision takes in the simulated market, and what lets that time pass.
+
+    Attributes:
+        pass_time: given the decision time and a latency, lets the market and the account live for so long.
+        fixed_ms: the latency of every call; None takes what each call took.
+        busy_until_ms: when the last decision before the grid was there.
+    """
+
+    pass_time: Callable[[int, int], None]
+    fixed_ms: int | None = None
+    busy_until_ms: int = 0
+
+    def latency_ms(self, measured_ms: int) -> int:
+        """The latency that counts, from the time that a call took.
+
+        Measured ones are whole seconds, at least one: candles know nothing finer, and two runs of one
+        backtest must not differ by the milliseconds of their calls.
+        """
+        if self.fixed_ms is not None:
+            return self.fixed_ms
+        return max(-(-measured_ms // SECOND_MS), 1) * SECOND_MS
+
+
 def run_backtest(
     parts: CycleParts,
     ledger: MemoryLedger,
     grid: Iterable[int],
     advance: Callable[[int], None],
     finished: Callable[[MemoryRecords], None],
+    thinking: Thinking | None = None,
 ) -> int:
     """Replay every decision time of ``grid``.
+
+    A decision time that comes while the one before is still being thought about is skipped, as in live
+    trading, where a cycle holds the account until it has ended.
 
     Args:
         parts: the parts of a cycle; ``parts.ledger`` is ``ledger``.
@@ -155,15 +185,31 @@ def run_backtest(
         grid: decision times, ascending.
         advance: lets the simulated exchange live until a decision time (stops, funding, liquidation).
         finished: takes the records of each finished cycle, e.g. to the results file.
+        thinking: lets the time pass that a decision takes; without it decisions take none.
 
     Returns:
         The number of cycles run.
     """
     records, count = MemoryRecords(), 0
+    busy_until_ms = thinking.busy_until_ms if thinking else 0
     for cycle_ms in grid:
+        if cycle_ms < busy_until_ms:
+            continue
         advance(cycle_ms)
-        CycleRun(parts, cycle_ms, records).run_all()
+        busy_until_ms = cycle_ms + _run_cycle(CycleRun(parts, cycle_ms, records), thinking)
         ledger.remember(records)
         finished(records)
         count += 1
     return count
+
+
+def _run_cycle(run: CycleRun, thinking: Thinking | None) -> int:
+    """Run every stage; how many milliseconds the decision took in the simulated market."""
+    clock, latency_ms = run.parts.decision_engine.clock, 0
+    for stage in EDGES:
+        began_ms = clock.now_ms()
+        run.run(stage)
+        if stage is Stage.DECISIONS and thinking is not None:
+            latency_ms = thinking.latency_ms(clock.now_ms() - began_ms)
+            thinking.pass_time(run.cycle_ms, latency_ms)
+    return latency_ms

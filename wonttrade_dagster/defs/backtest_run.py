@@ -26,31 +26,34 @@ from wonttrade_dagster.adapters.backtest_resume import (
     finished_cycles,
     stored_facts,
 )
+from wonttrade_dagster.adapters.backtest_walk import BacktestWalk
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
 from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
 from wonttrade_dagster.adapters.report.headline import headline
-from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.backtest import (
     MemoryAudit,
     MemoryLedger,
     MemoryRecords,
+    Thinking,
     decision_times,
     run_backtest,
 )
-from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.codec import decode, jsonable
 from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
 from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting, Refusal, Stage
 from wonttrade_dagster.core.performance import drawdown_series
-from wonttrade_dagster.core.simulation import ExchangeState
+from wonttrade_dagster.core.simulation import SlippageModel
+from wonttrade_dagster.defs.backtest_assumptions import assumptions, skipped
 from wonttrade_dagster.defs.compose import (
     Executors,
     compose_backtest_parts,
     indicator_setting,
     prompt_template,
+    slippage_of,
 )
 from wonttrade_dagster.settings import Settings
 
@@ -191,7 +194,7 @@ def run_backtest_range(
     executor = executors.for_backtest(settings, audit, clock, replay)
     parts = compose_backtest_parts(settings, spec.model, spec.prompt, spec.cycle_minutes, replay, executor)
     parts = replace(parts, audit=audit, ledger=ledger, clock=clock)
-    walk = _Walk(executor, replay, settings.symbols.tracked, spec.from_ms - LOOK_BACK_MS, clock)
+    walk = BacktestWalk(executor, replay, spec.from_ms - LOOK_BACK_MS, clock)
     facts = json.loads(json.dumps(_facts(settings, spec, parts, replay)))
     is_resumed = stored_facts(folder) == facts
     results = open_results(
@@ -203,11 +206,13 @@ def run_backtest_range(
     results.begin(facts, spec.from_ms, is_resumed=is_resumed)
     results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
     done = _pick_up(results, facts, ledger, audit, walk) if is_resumed else 0
-    grid = decision_times(spec.from_ms, spec.to_ms, spec.cycle_minutes)[done:]
+    since_ms = spec.from_ms if walk.decided_ms is None else walk.decided_ms + 1
+    grid = decision_times(since_ms, spec.to_ms, spec.cycle_minutes)
     told = f", {done} of them are finished already" if done else ""
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {folder}")
     with results.journal:
-        run_backtest(parts, ledger, grid, walk.advance, _Writer(results, walk, was_answered=done > 0).cycle)
+        writer = _Writer(results, walk, was_answered=done > 0)
+        run_backtest(parts, ledger, grid, walk.advance, writer.cycle, _thinking(settings, walk))
     return _finish(settings, spec, results, replay, parts)
 
 
@@ -216,7 +221,7 @@ def _pick_up(
     facts: Mapping[str, Any],
     ledger: MemoryLedger,
     audit: MemoryAudit,
-    walk: "_Walk",
+    walk: BacktestWalk,
 ) -> int:
     """Take in the finished cycles of an interrupted attempt; how many there are."""
     count, last = 0, None
@@ -227,35 +232,14 @@ def _pick_up(
     if last is not None:
         if ledger.applied is not None and ledger.applied_cycle_ms is not None:
             audit.applied(ledger.applied_cycle_ms, ledger.applied)
-        walk.stand(last.records.cycle_ms, last.exchange)
+        walk.stand(last.records.cycle_ms, last.latency_ms, last.exchange)
     return count
 
 
-@dataclass(slots=True)
-class _Walk:
-    """Lets the simulated exchange live from decision to decision, and remembers what happened."""
-
-    executor: SimulatedExecutor
-    replay: BacktestReplayProvider
-    symbols: tuple[str, ...]
-    walked_until_ms: int
-    clock: FixedClock
-    events: tuple[Mapping[str, Any], ...] = ()
-
-    def stand(self, at_ms: int, exchange: ExchangeState) -> None:
-        """Begin from an account that has lived until ``at_ms``."""
-        self.executor.resume(exchange, at_ms)
-        self.walked_until_ms = at_ms
-        self.clock.set(at_ms)
-
-    def advance(self, cycle_ms: int) -> None:
-        """Walk the bars since the last decision and pay the funding due."""
-        since_ms = self.walked_until_ms
-        bars = {s: self.replay.bars(s, since_ms, cycle_ms) for s in self.symbols}
-        funding = {s: self.replay.funding_between(s, since_ms, cycle_ms) for s in self.symbols}
-        self.events = tuple(_plain(event) for event in self.executor.advance(cycle_ms, bars, funding))
-        self.walked_until_ms = cycle_ms
-        self.clock.set(cycle_ms)
+def _thinking(settings: Settings, walk: BacktestWalk) -> Thinking:
+    seconds = settings.backtest.latency
+    fixed_ms = None if isinstance(seconds, str) else round(seconds * 1000)
+    return Thinking(walk.think, fixed_ms, walk.busy_until_ms)
 
 
 @dataclass(slots=True)
@@ -266,14 +250,15 @@ class _Writer:
     """
 
     results: BacktestResults
-    walk: _Walk
+    walk: BacktestWalk
     was_answered: bool = False
     unanswered: int = 0
 
     def cycle(self, records: MemoryRecords) -> None:
         """Write the line of a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
         exchange = exchange_json(self.walk.executor.venue.state)
-        self.results.cycle(records, {"events": list(self.walk.events), EXCHANGE: exchange})
+        told = {"events": self.walk.events, "latency_ms": self.walk.latency_ms, EXCHANGE: exchange}
+        self.results.cycle(records, told)
         outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
         if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
             self.was_answered, self.unanswered = True, 0
@@ -283,10 +268,6 @@ class _Writer:
             raise ModelUnavailableError(
                 f"{outcome.detail}; the backtest ended, the cycles it finished are in {self.results.folder}"
             )
-
-
-def _plain(event: object) -> Mapping[str, Any]:
-    return {"event": type(event).__name__, **json.loads(encode(event))}
 
 
 def _facts(
@@ -300,7 +281,9 @@ def _facts(
         "settings_sha256": settings.sha256,
         "initial_equity_usd": str(settings.backtest.initial_equity_usd),
         "taker_fee_bps": str(settings.backtest.taker_fee_bps),
-        "slippage_bps": str(settings.backtest.slippage_bps),
+        "slippage": jsonable(slippage_of(settings)),
+        "latency": settings.backtest.latency,
+        "bars": dict(replay.bar_intervals),
         **shared_of(parts, replay.assets()),
         "windows": replay.windows,
         "history_sha256": replay.history_sha256,
@@ -359,29 +342,20 @@ def _report_data(
         decisions=frames.decisions,
         prices={symbol: replay.bars(symbol, spec.from_ms, spec.to_ms) for symbol in tracked},
         assumptions=assumptions(settings, replay),
-        caveats=replay.caveats(),
+        caveats=(*replay.caveats(), *skipped(spec.cycles - frames.decisions.height)),
         protection=frames.protection,
         funding_usd=results.funding_usd,
         funding_by_symbol_usd={s: float(usd) for s, usd in results.funding_by_symbol_usd.items()},
         unprotected=results.unprotected(),
         targets=frames.targets,
-        slippage_bps=float(backtest.slippage_bps),
+        slippage_bps=_paid_slippage_bps(settings, results),
         taker_fee_bps=float(backtest.taker_fee_bps),
         knowledge_cutoff=settings.llm.knowledge_cutoff(spec.model),
     )
 
 
-def assumptions(settings: Settings, replay: BacktestReplayProvider) -> tuple[str, ...]:
-    """What the simulator takes for granted, a sentence each, for the report."""
-    backtest = settings.backtest
-    bars = ", ".join(f"{symbol} {interval}" for symbol, interval in replay.bar_intervals.items())
-    return (
-        f"Orders fill in full at the last close before the decision, {backtest.slippage_bps} bps worse.",
-        "The model's thinking time does not move the price.",
-        f"Every fill pays a taker fee of {backtest.taker_fee_bps} bps, truncated to 6 decimals.",
-        f"Between decisions the bars are walked ({bars}): a stop inside a bar fires.",
-        "A gap through a stop fills at the open; where stop and take-profit lie in one bar, the stop wins.",
-        "Funding is paid hourly at the stored rate on the bar's open, which stands in for the oracle price.",
-        "Mark and oracle prices are not in the history: triggers and margin use the traded price.",
-        "Decisions come from real model calls made now: a model may know the past it is asked about.",
-    )
+def _paid_slippage_bps(settings: Settings, results: BacktestResults) -> float:
+    slippage = slippage_of(settings)
+    if slippage.model is SlippageModel.FIXED_BPS and not slippage.random_bps:
+        return float(slippage.bps)
+    return results.mean_slippage_bps

@@ -369,7 +369,8 @@ def compose_backtest_parts(
 ) -> CycleParts:
     """Parts of a backtest; audit, ledger and clock are those of the run."""
     template, rules = prompt_template(settings, prompt), execution_rules(settings)
-    points = settings.symbols.series_points
+    points, asked = settings.symbols.series_points, language_model(settings, model)
+    asked.warm_up()  # else the latency of the first call would be that of an import
     return CycleParts(
         state=_state_loader(settings, replay, executor.venue, 0),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
@@ -378,7 +379,7 @@ def compose_backtest_parts(
             settings,
             template,
             SystemClock(),
-            language_model(settings, model),
+            asked,
             SpendingCaps(in_all_usd=settings.backtest.max_usd),
         ),
         executor=executor,
