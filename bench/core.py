@@ -19,6 +19,8 @@ from wonttrade_dagster.core.decision import JudgementInputs, judge
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.indicators import INDICATOR_COLUMNS, IndicatorEngine
 from wonttrade_dagster.core.model import (
+    FURTHER,
+    USUAL_INDICATORS,
     AccountSnapshot,
     CandleSeries,
     Decision,
@@ -38,26 +40,29 @@ from wonttrade_dagster.sandbox.rule_model import reply_text
 
 CYCLE_MS = 1_795_435_200_000
 BARS = 1000
-GOALS_MS = {"plan": 1.0, "prompt": 1.0, "judge": 0.3, "indicators": 20.0}
+YEAR_BARS = 365 * 1440
+GOALS_MS = {"plan": 1.0, "prompt": 1.0, "judge": 0.3, "indicators": 20.0, "year": 3000.0}
 _LIMITS = RiskLimits(Decimal(3000), Decimal(6000), 3)
 _RULES = ExecutionRules(Decimal(100), Decimal(5), 60_000, "close", Decimal("4.5"), "0badcafe")
 _VALUE_USD = Decimal(10_000)
+_EVERY_COLUMN = IndicatorEngine(setting=replace(USUAL_INDICATORS, further=FURTHER))
 
 
 def run(count: int, seed: int) -> Result:
-    """``count`` timed calls each; a quarter as many of the indicators."""
+    """``count`` timed calls each; a quarter as many of the indicators, and one over a year of minutes."""
     scene = _Scene.of(seed)
     rarely = max(count // 4, 1)
-    indicators = Figure.of(
-        "indicators",
-        time_calls(lambda: IndicatorEngine().compute(scene.market), rarely),
-        GOALS_MS["indicators"],
+    indicators, further = (
+        _against_goal(name, "indicators", lambda e=engine: e.compute(scene.market), rarely)
+        for name, engine in (("indicators", IndicatorEngine()), ("indicators_further", _EVERY_COLUMN))
     )
     figures = [
         *(_against_goal(name, "plan", call, count) for name, call in scene.plans().items()),
         _against_goal("prompt", "prompt", scene.render, count),
         _against_goal("judge", "judge", scene.judge, count),
         indicators,
+        further,
+        _year(seed),
     ]
     ratios = {}
     peer = _talib(scene.market)
@@ -71,6 +76,13 @@ def run(count: int, seed: int) -> Result:
         "actions": {name: len(plan().actions) for name, plan in scene.plans().items()},
     }
     return Result(figures, ratios, facts)
+
+
+def _year(seed: int) -> Figure:
+    """All columns over a year of minutes, as a backtest computes them, once."""
+    series = [walk(symbol, CYCLE_MS - YEAR_BARS * MINUTE_MS, YEAR_BARS, 1, seed) for symbol in SYMBOLS]
+    laps = time_calls(lambda: [_EVERY_COLUMN.with_indicators(frame) for frame in series], 1, warm_up=1)
+    return Figure.of("indicators_year", laps, GOALS_MS["year"])
 
 
 def _against_goal(name: str, goal: str, call: Callable[[], object], count: int) -> Figure:

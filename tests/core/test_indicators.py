@@ -1,76 +1,57 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from indicator_samples import ENGINE, EVERY_COLUMN, flat, random_walk, real_candles
 from polars.testing import assert_frame_equal
 from trader_samples import candles, market
 
-from wonttrade_dagster.core.candles import aggregate_candles
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.indicators import INDICATOR_COLUMNS, IndicatorEngine
-from wonttrade_dagster.core.model import CANDLE_SCHEMA, CandleSeries
+from wonttrade_dagster.core.model import (
+    CANDLE_SCHEMA,
+    FURTHER,
+    USUAL_INDICATORS,
+    CandleSeries,
+    IndicatorSetting,
+)
 
 talib = pytest.importorskip("talib", reason="the reference library has no wheel for this Python")
 
-MARKET_DATA = Path(__file__).parents[3] / "shared" / "market-data"
-ENGINE = IndicatorEngine()
+OTHER_LENGTHS = IndicatorSetting(
+    ema_fast_bars=2, ema_slow_bars=200, macd_fast_bars=5, macd_slow_bars=35, macd_signal_bars=5,
+    rsi_fast_bars=2, rsi_slow_bars=21, atr_fast_bars=2, atr_slow_bars=100, volume_mean_bars=7,
+)  # fmt: skip
 
 
-def random_walk(bars: int, px: float = 100_000.0, seed: int = 7) -> pl.DataFrame:
-    rng = np.random.default_rng(seed)
-    close = px * np.exp(np.cumsum(rng.normal(0, 0.002, bars)))
-    before = np.concatenate([[px], close[:-1]])
-    return pl.DataFrame(
-        {
-            "open_time_ms": np.arange(bars) * 60_000,
-            "open": before,
-            "high": np.maximum(before, close) * (1 + rng.uniform(0, 0.001, bars)),
-            "low": np.minimum(before, close) * (1 - rng.uniform(0, 0.001, bars)),
-            "close": close,
-            "volume": rng.uniform(0, 50, bars),
-        },
-        schema=CANDLE_SCHEMA,
-    )
-
-
-def real_btc(interval: str) -> pl.DataFrame:
-    path = MARKET_DATA / "BTC-5m.parquet"
-    if not path.exists():
-        pytest.skip("the real candles are not beside this checkout")
-    bars = pl.read_parquet(path).with_columns(pl.col("open_time").dt.epoch("ms").alias("open_time_ms"))
-    bars = bars.select(list(CANDLE_SCHEMA))
-    return bars if interval == "5m" else aggregate_candles(bars, interval, "5m")
-
-
-def reference(frame: pl.DataFrame) -> Mapping[str, np.ndarray]:
+def reference(frame: pl.DataFrame, n: IndicatorSetting) -> Mapping[str, np.ndarray]:
     high, low, close, volume = (frame[name].to_numpy() for name in ("high", "low", "close", "volume"))
-    line, signal, histogram = talib.MACD(close, 12, 26, 9)
+    line, signal, histogram = talib.MACD(close, n.macd_fast_bars, n.macd_slow_bars, n.macd_signal_bars)
     return {
-        "ema_20": talib.EMA(close, 20),
-        "ema_50": talib.EMA(close, 50),
+        "ema_fast": talib.EMA(close, n.ema_fast_bars),
+        "ema_slow": talib.EMA(close, n.ema_slow_bars),
         "macd": line,
         "macd_signal": signal,
         "macd_histogram": histogram,
-        "rsi_7": talib.RSI(close, 7),
-        "rsi_14": talib.RSI(close, 14),
-        "atr_3": talib.ATR(high, low, close, 3),
-        "atr_14": talib.ATR(high, low, close, 14),
-        "volume_mean_20": talib.SMA(volume, 20),
+        "rsi_fast": talib.RSI(close, n.rsi_fast_bars),
+        "rsi_slow": talib.RSI(close, n.rsi_slow_bars),
+        "atr_fast": talib.ATR(high, low, close, n.atr_fast_bars),
+        "atr_slow": talib.ATR(high, low, close, n.atr_slow_bars),
+        "volume_mean": talib.SMA(volume, n.volume_mean_bars),
     }
 
 
-def assert_equals_reference(frame: pl.DataFrame) -> None:
-    computed = ENGINE.with_indicators(frame)
-    for name, expected in reference(frame).items():
-        values = computed[name]
-        assert values.is_null().to_list() == np.isnan(expected).tolist(), name
-        np.testing.assert_allclose(values.to_numpy(), expected, rtol=1e-13, atol=1e-9, err_msg=name)
+def assert_equals_reference(frame: pl.DataFrame, setting: IndicatorSetting = USUAL_INDICATORS) -> None:
+    computed = IndicatorEngine(setting=setting).with_indicators(frame)
+    for role, expected in reference(frame, setting).items():
+        values = computed[setting.names[role]]
+        assert values.is_null().to_list() == np.isnan(expected).tolist(), role
+        np.testing.assert_allclose(values.to_numpy(), expected, rtol=1e-13, atol=1e-9, err_msg=role)
 
 
 @pytest.mark.parametrize("px", [1e-5, 0.02, 3.5, 100_000.0])
@@ -78,9 +59,12 @@ def test_every_indicator_equals_the_reference_from_its_first_value_on(px: float)
     assert_equals_reference(random_walk(1_000, px))
 
 
+@pytest.mark.parametrize("setting", [USUAL_INDICATORS, OTHER_LENGTHS], ids=["usual", "other"])
 @pytest.mark.parametrize("interval", ["5m", "4h"])
-def test_every_indicator_equals_the_reference_on_real_bitcoin(interval: str) -> None:
-    assert_equals_reference(real_btc(interval))
+def test_every_indicator_equals_the_reference_on_real_bitcoin(
+    interval: str, setting: IndicatorSetting
+) -> None:
+    assert_equals_reference(real_candles(interval), setting)
 
 
 @pytest.mark.parametrize("bars", [1, 2, 3, 4, 7, 8, 14, 15, 19, 20, 25, 26, 33, 34, 49, 50, 51])
@@ -90,7 +74,7 @@ def test_short_histories_warm_up_like_the_reference(bars: int) -> None:
 
 def test_no_candles_give_no_indicators() -> None:
     computed = ENGINE.with_indicators(random_walk(1).clear())
-    assert computed.columns == [*CANDLE_SCHEMA, *INDICATOR_COLUMNS]
+    assert computed.columns == [*CANDLE_SCHEMA, *EVERY_COLUMN.columns]
     assert computed.is_empty()
 
 
@@ -105,28 +89,29 @@ def test_one_pass_over_a_range_equals_a_pass_per_cycle(bars: int, seed: int) -> 
 @pytest.mark.parametrize("source", ["real", "walk"])
 def test_one_pass_over_months_equals_a_thousand_cycles_that_see_a_thousand_bars_each(source: str) -> None:
     """Exactly: what a backtest computes in one pass is what a live cycle computes from its own window."""
-    frame = real_btc("5m") if source == "real" else random_walk(20_000, seed=3)
+    frame = real_candles("5m") if source == "real" else random_walk(20_000, seed=3)
     whole, chance = ENGINE.with_indicators(frame), np.random.default_rng(11)
     for end in chance.integers(1_000, frame.height + 1, 1_000).tolist():
         window = ENGINE.with_indicators(frame.slice(end - 1_000, 1_000))
         assert window.tail(10).equals(whole.slice(end - 10, 10)), end
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 99), st.floats(0.1, 1e6))
-def test_the_future_does_not_change_the_past(known: int, poison: float) -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 99), st.floats(0.1, 1e6), st.integers(2, 60))
+def test_the_future_does_not_change_the_past(known: int, poison: float, bars: int) -> None:
+    lengths = dict.fromkeys((f"{role}_bars" for role in FURTHER), bars)
+    engine = IndicatorEngine(setting=replace(EVERY_COLUMN, **lengths))
     frame = random_walk(100)
     poisoned = frame.with_columns(
         pl.when(pl.int_range(pl.len()) < known).then(pl.col(name)).otherwise(poison).alias(name)
         for name in ("open", "high", "low", "close", "volume")
     )
-    past = ENGINE.with_indicators(poisoned).head(known)
-    assert_frame_equal(past, ENGINE.with_indicators(frame).head(known), check_exact=True)
+    past = engine.with_indicators(poisoned).head(known)
+    assert_frame_equal(past, engine.with_indicators(frame).head(known), check_exact=True)
 
 
 def test_the_rsi_of_a_series_that_never_moves_is_unknown_and_not_oversold() -> None:
-    flat = random_walk(60).with_columns(pl.lit(5.0).alias(name) for name in ("open", "high", "low", "close"))
-    last = ENGINE.with_indicators(flat).row(-1, named=True)
+    last = ENGINE.with_indicators(flat(60)).row(-1, named=True)
     assert last["rsi_7"] is None
     assert last["rsi_14"] is None
     assert (last["atr_14"], last["macd"], last["ema_20"]) == (0.0, 0.0, 5.0)

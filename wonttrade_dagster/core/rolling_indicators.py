@@ -68,8 +68,7 @@ def bollinger_width(close: pl.Series, period: int) -> pl.Series:
     """Distance of the Bollinger bands in percent of their middle; first value at row ``period − 1``.
 
     The bands of TA-Lib's BBANDS: simple mean ± 2 population deviations (J. Bollinger, *Bollinger on Bollinger
-    Bands*, calls the width BandWidth). TA-Lib takes a variance below 1e-14 for 0, which a coin of less than
-    about 1e-5 USD always has; here it has its width.
+    Bands*, calls the width BandWidth).
     """
     values = close.to_numpy()
     middle = _sums(values, period) / period
