@@ -160,7 +160,7 @@ def _scene(symbol: str, block: dict[str, Any]) -> Scene | None:
     facts = _object(block["symbols"].get(symbol))
     intraday = _object(facts.get("intraday"))
     px = _number(facts.get("mark")) or _number(facts.get("price"))
-    atr, tick = _number(intraday.get("atr_14")), _number(facts.get("tick"))
+    atr, tick = _indicators(intraday, "atr")[-1], _number(facts.get("tick"))
     decimals, cap_usd = _number(facts.get("size_decimals")), _cap_usd(block, len(block["symbols"]))
     if px is None or atr is None or tick is None or cap_usd is None:
         return None
@@ -181,11 +181,17 @@ def _scene(symbol: str, block: dict[str, Any]) -> Scene | None:
 
 
 def _side(intraday: dict[str, Any]) -> tuple[int, bool]:
-    fast, slow = _number(intraday.get("ema_20")), _number(intraday.get("ema_50"))
-    macd = _number(intraday.get("macd")) or Decimal(0)
+    averages = _indicators(intraday, "ema")
+    fast, slow = averages[0], averages[-1]
+    macd = _indicators(intraday, "macd")[0] or Decimal(0)
     trend = Decimal(0) if fast is None or slow is None else fast - slow
     side = -1 if (trend or macd) < 0 else 1
     return side, trend * macd > 0
+
+
+def _indicators(window: dict[str, Any], stem: str) -> list[Decimal | None]:
+    """Of one kind, whatever their lengths, faster ones first; at least one entry."""
+    return [_number(value) for name, value in window.items() if name.split("_")[0] == stem] or [None]
 
 
 def _cap_usd(block: dict[str, Any], symbols: int) -> Decimal | None:
