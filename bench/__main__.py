@@ -65,6 +65,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         unit="replies",
         most=10_000_000,
     ),
+    "shards": Benchmark(
+        "a backtest in four shards side by side against one run, with a model that thinks for 500 ms",
+        count=144,
+        unit="calls a shard",
+        most=288,
+    ),
+    "overhead": Benchmark(
+        "a backtest as a backfill of Dagster's daemon against the same range called directly",
+        count=30,
+        unit="days",
+        most=365,
+    ),
     "walk": Benchmark(
         "bars walked by the simulated exchange under a standing stop and take-profit",
         count=525_600,

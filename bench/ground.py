@@ -30,9 +30,10 @@ def work_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def servers(seed: int) -> Iterator[Mapping[str, str]]:
+def servers(seed: int, model_latency_ms: int = 0) -> Iterator[Mapping[str, str]]:
     """The loopback venue and model in another process, so that their CPU is not counted as ours; the URLs."""
     command = [sys.executable, "-m", "wonttrade_dagster.sandbox", "--seed", str(seed)]
+    command += ["--model-latency-ms", str(model_latency_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own module)
         try:
             line = process.stdout.readline() if process.stdout else ""

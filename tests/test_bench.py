@@ -189,3 +189,25 @@ def test_a_lap_measures_the_block_and_not_what_lies_between() -> None:
     sum(range(3_000_000))
     assert len(laps.wall_ms) == len(laps.cpu_ms) == 3
     assert 0 < min(laps.wall_ms) <= max(laps.wall_ms) < 50
+
+
+@pytest.mark.e2e
+def test_shards_make_the_calls_of_one_run_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    data = figures_of(capsys, "shards", "--count", "12")
+    figures = data["figures"]
+    assert figures["times_faster"]["goal"] == 3.5
+    assert figures["first_to_last_call.shards"]["median"] < figures["first_to_last_call.one"]["median"]
+    assert data["facts"]["calls"] == 4 * 12
+    assert figures["first_to_last_call.one"]["median"] >= 47 * 0.5
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_the_overhead_of_a_backfill_is_told_in_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    data = figures_of(capsys, "overhead", "--count", "1")
+    figures = {name: figure["median"] for name, figure in data["figures"].items()}
+    assert data["figures"]["overhead"]["goal"] == 15.0
+    assert data["facts"]["cycles"] == 96
+    parts = figures["wait_for_the_daemon"] + figures["run"] + figures["wait_until_reported"]
+    assert parts == pytest.approx(figures["backfill"], rel=0.01)
+    assert figures["overhead"] == pytest.approx(figures["backfill"] - figures["direct"], rel=0.01)
