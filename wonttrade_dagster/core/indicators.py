@@ -175,7 +175,7 @@ def _refuse_broken(frame: pl.DataFrame) -> None:
 
 def _refuse_worthless(frame: pl.DataFrame) -> None:
     # Returns and widths are fractions of a close: of 0 or less there are none.
-    count = frame.select((pl.col("close") <= 0.0).sum()).item()
+    count = (frame["close"] <= 0.0).sum()
     if count:
         raise BrokenCandlesError(
             f"{count} candles close at 0 or below: repair the history (`wonttrade history gaps`)"

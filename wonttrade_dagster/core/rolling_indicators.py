@@ -22,6 +22,8 @@ ago, and a backtest would not see what a live cycle sees. Whether a window is fl
 a deviation of rounding dust is not one.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -33,7 +35,8 @@ _BOLLINGER_DEVIATIONS = 2.0
 
 def rate_of_change(close: pl.Series, period: int) -> pl.Series:
     """Change against ``period`` bars ago in percent (TA-Lib's ROC); first value at row ``period``."""
-    return (close / close.shift(period) - 1.0) * 100.0
+    values = close.to_numpy()
+    return _placed((values[period:] / values[: max(len(values) - period, 0)] - 1.0) * 100.0, len(close))
 
 
 def volatility(close: pl.Series, period: int) -> pl.Series:
@@ -43,7 +46,9 @@ def volatility(close: pl.Series, period: int) -> pl.Series:
     Futures, and Other Derivatives*, on estimating volatility from historical data). First value at row
     ``period``.
     """
-    returns = (close / close.shift(1)).log().slice(1).to_numpy()
+    values = close.to_numpy()
+    # Not numpy's log: its last digit depends on the processor, and a replay elsewhere would find another one.
+    returns = np.array([math.log(ratio) for ratio in (values[1:] / values[:-1]).tolist()])
     return _placed(_deviations(returns, period, freedom=period - 1) * 100.0, len(close))
 
 
