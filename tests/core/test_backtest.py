@@ -1,6 +1,8 @@
 """The loop of a backtest: its grid, its memory, and the order of market and decision."""
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from fakes import ScriptedMarket, ScriptedModel
@@ -14,6 +16,7 @@ from wonttrade_dagster.core.backtest import (
     MemoryAudit,
     MemoryLedger,
     MemoryRecords,
+    Thinking,
     decision_times,
     run_backtest,
 )
@@ -23,7 +26,7 @@ from wonttrade_dagster.core.errors import ModelUnavailableError, StorageError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
-from wonttrade_dagster.core.model import Stage
+from wonttrade_dagster.core.model import ModelReply, Prompt, Stage
 from wonttrade_dagster.core.state import StateLoader
 
 STEP_MS = 300_000
@@ -45,6 +48,18 @@ def test_decision_times_are_every_multiple_of_the_cadence_in_the_range(
     assert len(times) == (to_ms - 1) // step_ms - (from_ms - 1) // step_ms
 
 
+class SlowModel(ScriptedModel):
+    """Answers after so many seconds of the clock."""
+
+    def __init__(self, clock: ManualClock, seconds: float) -> None:
+        super().__init__(reply(), KEPT)
+        self.clock, self.seconds = clock, seconds
+
+    def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
+        self.clock.sleep(self.seconds)
+        return super().complete(prompt, schema, deadline_ms)
+
+
 class Bench:
     """A backtest on a venue in memory, and everything that it called."""
 
@@ -55,6 +70,7 @@ class Bench:
         self.ledger = MemoryLedger()
         self.log: list[tuple[str, int]] = []
         self.lines: list[MemoryRecords] = []
+        self.planned_after_ms: list[int] = []
 
     def parts(self) -> CycleParts:
         feed, audit = ScriptedMarket(market()), MemoryAudit()
@@ -79,15 +95,79 @@ class Bench:
     def finished(self, records: MemoryRecords) -> None:
         assert set(records.records) == set(EDGES), "a finished cycle has every record"
         self.log.append(("finished", records.cycle_ms))
+        basis = records.read(records.cycle_ms, Stage.EXECUTION_PLANS).basis
+        self.planned_after_ms.append(basis.planned_at_ms - records.cycle_ms)
 
-    def run(self) -> int:
-        return run_backtest(self.parts(), self.ledger, GRID, self.advance, self.finished)
+    def think(self, cycle_ms: int, latency_ms: int) -> None:
+        self.log.append((f"think {latency_ms}", cycle_ms))
+        self.clock.time_ms = cycle_ms + latency_ms
+
+    def run(self, thinking: Thinking | None = None) -> int:
+        return run_backtest(self.parts(), self.ledger, GRID, self.advance, self.finished, thinking)
 
 
 def test_the_market_moves_then_the_cycle_decides_then_its_line_is_written() -> None:
     bench = Bench()
     assert bench.run() == 3
     assert bench.log == [(what, t) for t in GRID for what in ("advance", "finished")]
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "fixed_ms", "expected_ms"),
+    [(0, None, 1_000), (3, None, 1_000), (1_000, None, 1_000), (1_001, None, 2_000), (44_500, None, 45_000),
+     (44_500, 0, 0), (3, 2_500, 2_500)],
+)  # fmt: skip
+def test_a_measured_latency_counts_in_whole_seconds(
+    measured_ms: int, fixed_ms: int | None, expected_ms: int
+) -> None:
+    assert Thinking(lambda *_: None, fixed_ms).latency_ms(measured_ms) == expected_ms
+
+
+def test_time_passes_after_the_decision_and_before_its_plan() -> None:
+    """The plan of the first cycle is made 20 s after its prices, so its orders are."""
+    bench = Bench()
+    assert bench.run(Thinking(bench.think, 20_000)) == 3
+    assert bench.log == [(what, t) for t in GRID for what in ("advance", "think 20000", "finished")]
+    assert bench.planned_after_ms == [20_000] * 3
+
+
+def test_a_measured_latency_is_the_time_that_the_call_took() -> None:
+    bench = Bench()
+    bench.model = SlowModel(bench.clock, 7.2)
+    bench.run(Thinking(bench.think))
+    assert [what for what, _ in bench.log if "think" in what] == ["think 8000"] * 3
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "decided"),
+    [
+        (STEP_MS - 1, GRID),
+        (STEP_MS, GRID),
+        (STEP_MS + 1, GRID[::2]),
+        (2 * STEP_MS, GRID[::2]),
+        (10**9, GRID[:1]),
+    ],
+)
+def test_a_time_that_comes_while_the_model_still_thinks_is_skipped(
+    latency_ms: int, decided: list[int]
+) -> None:
+    bench = Bench()
+    assert bench.run(Thinking(bench.think, latency_ms)) == len(decided) == len(bench.model.prompts)
+    assert [t for what, t in bench.log if what == "advance"] == decided
+
+
+def test_what_was_busy_before_an_interruption_is_busy_after_it() -> None:
+    bench = Bench()
+    assert bench.run(Thinking(bench.think, 0, busy_until_ms=GRID[1])) == 2
+    assert bench.log[0] == ("advance", GRID[1])
+
+
+def test_a_decision_that_took_too_long_is_refused_as_in_live_trading() -> None:
+    bench = Bench(reply())
+    bench.run(Thinking(bench.think, RULES.max_decision_age_ms + 1))
+    assert bench.ledger.refusal is not None
+    assert bench.ledger.refusal.reason == "stale_decision"
+    assert bench.venue.account().positions == ()
 
 
 def test_the_model_is_asked_in_every_cycle() -> None:

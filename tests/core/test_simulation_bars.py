@@ -60,6 +60,7 @@ def _short(stop: int = 51_000, profit: int = 49_000) -> ExchangeState:
         ("short, gap through the stop", _short(), bar(51_700, 51_900, 51_100, 51_200), 51_700, 9_830),
     ],
 )
+@pytest.mark.hand_computed("stop inside the bar", "both inside", "gap through")
 def test_one_exit_inside_a_bar(name: str, start: ExchangeState, candle: Bar, px: int, value: int) -> None:
     """0.1 BTC from 50,000: every 1,000 USD of price are 100 USD."""
     state, events = walk(start, candle)
@@ -81,6 +82,7 @@ def test_the_bar_that_follows_an_entry_counts_from_its_open() -> None:
     assert len(fills(walk(state, bar(50_000, 50_000, 48_900, 49_900))[1])) == 1
 
 
+@pytest.mark.hand_computed("slippage fixed_bps")
 def test_slippage_worsens_a_stop_and_is_rounded_against_the_account() -> None:
     """49,000·(1 − 5 bps) = 48,975.5 → 48,975 (tick 1): 0.1·(48,975 − 50,000) = −102.5."""
     state, events = walk(_long(), bar(50_000, 50_500, 48_500, 50_400), slippage=Slippage(D(5)))
@@ -88,18 +90,21 @@ def test_slippage_worsens_a_stop_and_is_rounded_against_the_account() -> None:
     assert account_value_usd(state) == D("9897.5")
 
 
+@pytest.mark.hand_computed("slippage fixed_bps", "gap through")
 def test_slippage_on_a_gap_comes_on_top_of_the_open() -> None:
     """Open 48,200·(1 − 10 bps) = 48,151.8 → 48,151."""
     _, events = walk(_long(), bar(48_200, 48_900, 48_000, 48_800), slippage=Slippage(D(10)))
     assert fills(events)[0].px == 48_151
 
 
+@pytest.mark.hand_computed("slippage fixed_bps", "short")
 def test_a_short_stop_slips_upwards() -> None:
     """51,000·(1 + 5 bps) = 51,025.5 → 51,026."""
     _, events = walk(_short(), bar(50_000, 51_500, 49_500, 50_000), slippage=Slippage(D(5)))
     assert fills(events)[0].px == 51_026
 
 
+@pytest.mark.hand_computed("fee")
 def test_the_stop_pays_the_taker_fee() -> None:
     """Entry 5,000·0.00045 = 2.25, exit 4,900·0.00045 = 2.205."""
     start = stop_and_profit(trade(account(), "0.1", 50_000, RULES), 49_000, 51_000, 50_000)
@@ -124,6 +129,7 @@ def test_a_resting_exit_and_a_stop_in_one_bar_the_stop_wins() -> None:
     assert statuses(events) == ["triggered", "filled", "reduceOnlyCanceled"]
 
 
+@pytest.mark.hand_computed("partial fill")
 def test_two_partial_take_profits_fire_in_the_order_of_their_prices() -> None:
     """Long 0.2; 0.1 out at 51,000 (+100), 0.1 at 52,000 (+200)."""
     state = trade(account(), "0.2", 50_000)
@@ -134,6 +140,7 @@ def test_two_partial_take_profits_fire_in_the_order_of_their_prices() -> None:
     assert account_value_usd(state) == 10_300
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_cross_margin_sees_the_worst_of_all_symbols_together() -> None:
     """10,000 USD, long 1 BTC (50,000) and 10 ETH (2,000). BTC alone to 44,000 leaves 4,000, ETH alone to
     1,400 leaves 4,000; together −2,000: the account is liquidated in that bar, whatever the order.

@@ -1,5 +1,6 @@
 """Liquidations, partial and whole, by the book and by the backstop, computed by hand."""
 
+import pytest
 from simulated_market import FREE, RULES, D, account, bar, fills, market, protect, send, statuses, trade, walk
 
 from wonttrade_dagster.core.model import Leg
@@ -16,6 +17,7 @@ def _liquidations(events: tuple[Event, ...]) -> list[Liquidation]:
     return [event for event in events if isinstance(event, Liquidation)]
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_a_cross_position_below_maintenance_is_sold_on_the_book() -> None:
     """1 BTC from 50,000 on 10,000 USD; at 40,400 equity 400 < maintenance 505, above two thirds of it.
     40,400 USD of notional are below 100,000: all of it goes at the bid.
@@ -28,6 +30,7 @@ def test_a_cross_position_below_maintenance_is_sold_on_the_book() -> None:
     assert not state.positions
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_a_liquidation_on_the_book_pays_the_taker_fee() -> None:
     """As above; entry fee 50,000·0.00045 = 22.5, exit 40,450·0.00045 = 18.2025; equity before 427.5."""
     state, events = mark_to(trade(account(), "1", 50_000, RULES), market(40_450), RULES, 1)
@@ -35,11 +38,13 @@ def test_a_liquidation_on_the_book_pays_the_taker_fee() -> None:
     assert account_value_usd(state) == D("409.2975")
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_nothing_happens_while_equity_meets_maintenance() -> None:
     """At 40,507 equity 507 ≥ maintenance 506.3375."""
     assert mark_to(trade(account(), "1", 50_000), market(40_507), FREE, 1)[1] == ()
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_the_backstop_takes_everything_below_two_thirds_of_maintenance() -> None:
     """At 40,300 equity 300 < 2/3·503.75 = 335.83: taken over at the bankruptcy price 40,000."""
     state, events = mark_to(trade(account(), "1", 50_000), market(40_300), FREE, 1)
@@ -48,12 +53,14 @@ def test_the_backstop_takes_everything_below_two_thirds_of_maintenance() -> None
     assert account_value_usd(state) == 0
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_a_gap_beyond_bankruptcy_leaves_nothing_and_owes_nothing() -> None:
     """Gap to 35,000: equity −5,000; the takeover price is still 40,000."""
     state, _ = mark_to(trade(account(), "1", 50_000), market(35_000), FREE, 1)
     assert account_value_usd(state) == 0
 
 
+@pytest.mark.hand_computed("liquidation cross", "short")
 def test_a_short_is_taken_over_at_its_own_bankruptcy_price() -> None:
     """Short 1 from 50,000 on 10,000 USD: bankrupt at 60,000."""
     state, events = mark_to(trade(account(), "-1", 50_000), market(61_000), FREE, 1)
@@ -61,6 +68,7 @@ def test_a_short_is_taken_over_at_its_own_bankruptcy_price() -> None:
     assert account_value_usd(state) == 0
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_a_large_position_is_liquidated_by_a_fifth_and_then_whole_within_30_seconds() -> None:
     """4 BTC from 50,000 on 20,000 USD (200,000 of notional, 10x). At 45,500: equity 2,000, maintenance
     182,000/80 = 2,275, two thirds 1,517: a fifth (0.8) goes, 3.2·45,500/80 = 1,820 ≤ 2,000.
@@ -90,6 +98,7 @@ def test_without_a_book_the_venue_waits_until_the_backstop() -> None:
     assert _liquidations(events)[0].is_backstop
 
 
+@pytest.mark.hand_computed("liquidation isolated")
 def test_an_isolated_position_dies_alone() -> None:
     """0.2 BTC from 50,000 at 10x: margin 1,000, gone at 45,000. At 45,050 equity 10 < 2/3·112.6."""
     state, events = mark_to(trade(account(is_cross=False), "0.2", 50_000), market(45_050), FREE, 1)
@@ -97,6 +106,7 @@ def test_an_isolated_position_dies_alone() -> None:
     assert account_value_usd(state) == 9_000
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_the_cross_account_sells_its_largest_maintenance_first() -> None:
     """1 BTC at 50,000 and 10 ETH at 2,000 on 10,000 USD (10x: 5,000 + 2,000 of margin).
     At BTC 40,700: equity 700, maintenance 508.75 + 20,000/50 = 908.75, two thirds 605.83.
@@ -117,6 +127,7 @@ def test_liquidation_cancels_the_orders_that_could_open_and_the_protection() -> 
     assert not state.orders
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_inside_a_bar_liquidation_happens_one_tick_beyond_its_price() -> None:
     """Liquidation price 40,506.33 (tick 1): at 40,506 all is sold there: 10,000 − 9,494 = 506."""
     state, events = walk(trade(account(), "1", 50_000), bar(50_000, 50_100, 30_000, 49_000))
@@ -143,6 +154,7 @@ def test_a_bar_that_opens_beyond_bankruptcy_is_taken_over_before_any_stop() -> N
     assert account_value_usd(state) == 0
 
 
+@pytest.mark.hand_computed("liquidation cross")
 def test_inside_a_bar_a_large_position_goes_by_a_fifth_and_the_rest_at_the_next_price() -> None:
     """4 BTC from 50,000 on 20,000: liquidation at 180,000/(4·0.98750) = 45,569.62; a fifth at 45,569.
     Equity there 2,276, then 3.2 BTC: (145,820.8 − 2,276)/(3.2·0.9875) = 45,425.57 …: the rest at 45,425.

@@ -5,7 +5,7 @@ Does not belong here: how much slippage (``slippage``), matching.
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
 from wonttrade_dagster.core.simulation.changed import replace
@@ -13,6 +13,10 @@ from wonttrade_dagster.core.simulation.records import Event, Execution, Level, Q
 from wonttrade_dagster.core.simulation.slippage import BPS, Slippage, Taking, slippage_bps
 
 UNLIMITED_BASE = Decimal("1e15")
+TOLD_DECIMALS = 4
+"""Of a computed slippage, where it is written down."""
+_SHORT = Context(prec=18)
+"""Ten digits less than quotients have: a slipped price that is a tick exactly must not miss it."""
 
 
 def bar_quote(
@@ -31,10 +35,12 @@ def bar_quote(
     """
     decimals = rules.assets[symbol].size_decimals
     bps = slippage_bps(slippage, px, taking or Taking(symbol))
-    bid = round_price(px * (1 - bps * BPS), decimals, PriceRounding.DOWN)
-    ask = round_price(px * (1 + bps * BPS), decimals, PriceRounding.UP)
+    bid = round_price(_SHORT.plus(px * (1 - bps * BPS)), decimals, PriceRounding.DOWN)
+    ask = round_price(_SHORT.plus(px * (1 + bps * BPS)), decimals, PriceRounding.UP)
     bid = max(bid, min(tick_px(px, decimals), px))
-    return Quote(symbol, (Level(bid, UNLIMITED_BASE),), (Level(ask, UNLIMITED_BASE),), px, px, bps)
+    told = round(bps, TOLD_DECIMALS)
+    told = bps if told == bps else told
+    return Quote(symbol, (Level(bid, UNLIMITED_BASE),), (Level(ask, UNLIMITED_BASE),), px, px, told)
 
 
 def with_slippage(events: Iterable[Event], quotes: Iterable[Quote]) -> tuple[Event, ...]:

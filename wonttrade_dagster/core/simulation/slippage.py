@@ -23,14 +23,13 @@ sends the same orders draws the same.
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from enum import StrEnum
 
 from wonttrade_dagster.core.simulation.bar_table import Bar
 from wonttrade_dagster.core.simulation.records import ZERO
 
 BPS = Decimal("1e-4")
-BPS_QUANTUM = Decimal("0.0001")
 MAX_SLIPPAGE_BPS = Decimal(900)
 """What a computed slippage comes to at most, and where nobody traded. A market trigger gives up 10 % beyond
 its price: no stop is lost to the model."""
@@ -98,13 +97,13 @@ class Taking:
 
 
 def slippage_bps(slippage: Slippage, px: Decimal, taking: Taking) -> Decimal:
-    """Basis points that a taker fills beyond ``px``; computed ones are rounded up to 4 decimals."""
+    """Basis points that a taker fills beyond ``px``."""
     is_fixed = slippage.model is SlippageModel.FIXED_BPS
     if is_fixed and not slippage.random_bps:
         return slippage.bps
     found = _MODELS[slippage.model](slippage, px, taking) + slippage.random_bps * _draw(slippage.seed, taking)
     most = max(slippage.bps, MAX_SLIPPAGE_BPS) if is_fixed else MAX_SLIPPAGE_BPS
-    return min(found, most).quantize(BPS_QUANTUM, ROUND_CEILING)
+    return min(found, most)
 
 
 def _fixed(slippage: Slippage, px: Decimal, taking: Taking) -> Decimal:
