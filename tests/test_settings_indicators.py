@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_settings import problems, toml, write
+from settings_samples import problems, toml, write
 
 from wonttrade_dagster.core.model import USUAL_INDICATORS, IndicatorSetting
 from wonttrade_dagster.defs.compose import indicator_setting
