@@ -143,9 +143,11 @@ class PromptFacts:
 class _Compiled:
     system: jinja2.Template
     user: jinja2.Template
+    names: Mapping[str, str]
+    labels: IndicatorLabels
 
 
-def _compile(template: PromptTemplate) -> _Compiled:
+def _compile(template: PromptTemplate, indicators: IndicatorSetting) -> _Compiled:
     # Markdown, not HTML: nothing to escape. Foreign text is made harmless before it gets here (`quoted`).
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
@@ -158,7 +160,8 @@ def _compile(template: PromptTemplate) -> _Compiled:
         system, user = (environment.from_string(s) for s in (template.system_source, template.user_source))
     except jinja2.TemplateSyntaxError as error:
         raise ConfigurationError(f"prompt {template.name}, line {error.lineno}: {error.message}") from error
-    return _Compiled(system, user)
+    refuse_other_lengths(template.name, template.user_source, indicators)
+    return _Compiled(system, user, indicators.names, labels_of(indicators))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +185,7 @@ class ContextBuilder:
     _compiled: _Compiled = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_compiled", _compile(self.template))
-        refuse_other_lengths(self.template.name, self.template.user_source, self.indicators)
+        object.__setattr__(self, "_compiled", _compile(self.template, self.indicators))
 
     def build(self, inputs: ContextInputs) -> Prompt:
         """The two messages.
@@ -208,7 +210,7 @@ class ContextBuilder:
 
     def _facts(self, inputs: ContextInputs) -> PromptFacts:
         market, account = inputs.market, inputs.account
-        names = self.indicators.names
+        names = self._compiled.names
         symbols = tuple(
             symbol_facts(m, inputs.indicators.of(m.symbol), self.limits, account.leverage(m.symbol), names)
             for m in market.markets
@@ -221,7 +223,7 @@ class ContextBuilder:
             invocation=inputs.performance.invocations,
             alerts=tuple(dict.fromkeys((*protection_alerts(account), *passed))),
             rules=self._rule_facts(market),
-            labels=labels_of(self.indicators),
+            labels=self._compiled.labels,
             symbols=symbols,
             account=account_facts(account, inputs.performance, market, _ages(inputs)),
             prior=prior_facts(inputs.prior, account, market, inputs.readings),

@@ -135,7 +135,7 @@ class _Written:
         return number(column[-1] if len(column) else None, self.decimals[self.columns[key]])
 
     def series(self, column: pl.Series, key: str) -> str:
-        return series(column, self.decimals[self.columns[key]])
+        return series(column.to_list(), self.decimals[self.columns[key]])
 
 
 def _window(interval: str, frame: pl.DataFrame, written: _Written) -> WindowFacts:
