@@ -56,6 +56,8 @@ def test_core_parts_stand_beside_their_goals(capsys: pytest.CaptureFixture[str])
         "prompt": 1.0,
         "judge": 0.3,
         "indicators": 20.0,
+        "indicators_further": 20.0,
+        "indicators_year": 3000.0,
     }
     actions = data["facts"]["actions"]
     assert actions["plan_nothing"] == 0
