@@ -18,6 +18,7 @@ from wonttrade_dagster.core.simulation import (
     OrderRequest,
     Quote,
     Slippage,
+    SlippageModel,
     Tif,
     Trigger,
     account_value_usd,
@@ -31,6 +32,13 @@ from wonttrade_dagster.core.simulation import (
     walk_bar,
 )
 
+SLIPPAGES = (
+    Slippage(D(5)),
+    Slippage(
+        model=SlippageModel.HALF_SPREAD_IMPACT, half_spread_bps=D(1), impact_coefficient=D(2), random_bps=D(3)
+    ),
+    Slippage(model=SlippageModel.BAR_RANGE, range_fraction=D("0.3"), seed=4),
+)
 PRICES = st.one_of(st.integers(48_500, 51_500), st.integers(42_000, 58_000)).map(D)
 LOTS = st.integers(5, 150).map(lambda lots: D(lots) / 100)
 ORDERS = st.fixed_dictionaries(
@@ -99,8 +107,9 @@ def _step(state: ExchangeState, history: History, time_ms: int, kind: str, what:
         state, events = pay_funding(state, "BTC", D(what) / 1_000_000, oracle, time_ms)
     elif kind == "bar" and isinstance(what, tuple):
         low, *between, high = sorted(float(px) for px in what)
-        candle = Bar(time_ms, between[0], high, low, between[1])
-        state, events = walk_bar(state, "BTC", candle, RULES, Slippage(D(5)))
+        candle = Bar(time_ms, between[0], high, low, between[1], float(time_ms % 70_000))
+        slippage = SLIPPAGES[time_ms // 10_000 % len(SLIPPAGES)]
+        state, events = walk_bar(state, "BTC", candle, RULES, slippage)
     else:
         state, outcome = cancel_order(state, int(str(what)), time_ms)
         events = outcome.events
@@ -188,9 +197,15 @@ def _bar_of(points: list[int]) -> Bar:
 
 
 @settings(max_examples=200, deadline=None)
-@given(sign=st.sampled_from([1, -1]), path=PATHS, cut=st.integers(1, 7), is_heavy=st.booleans())
+@given(
+    sign=st.sampled_from([1, -1]),
+    path=PATHS,
+    cut=st.integers(1, 7),
+    is_heavy=st.booleans(),
+    bps=st.sampled_from([0, 7]),
+)
 def test_a_whole_bar_is_never_better_than_its_parts(
-    sign: int, path: list[int], cut: int, is_heavy: bool
+    sign: int, path: list[int], cut: int, is_heavy: bool, bps: int
 ) -> None:
     """Where the parts join without a gap, the coarse bar assumes the worst order of what they show: knowing
     less never pays. Heavy positions are liquidated inside.
@@ -200,9 +215,9 @@ def test_a_whole_bar_is_never_better_than_its_parts(
     size = "1.5" if is_heavy else "0.1"
     start = trade(account(), str(D(size) * sign), 50_000)
     start = stop_and_profit(start, 50_000 - 2_000 * sign, 50_000 + 2_000 * sign, 50_000)
-    whole, _ = walk_bar(start, "BTC", _bar_of(path), FREE, NO_SLIP)
-    parts, _ = walk_bar(start, "BTC", _bar_of(path[: cut + 1]), FREE, NO_SLIP)
-    parts, _ = walk_bar(parts, "BTC", _bar_of(path[cut:]), FREE, NO_SLIP)
+    whole, _ = walk_bar(start, "BTC", _bar_of(path), FREE, Slippage(D(bps)))
+    parts, _ = walk_bar(start, "BTC", _bar_of(path[: cut + 1]), FREE, Slippage(D(bps)))
+    parts, _ = walk_bar(parts, "BTC", _bar_of(path[cut:]), FREE, Slippage(D(bps)))
     assert account_value_usd(whole) <= account_value_usd(parts)
 
 
