@@ -144,6 +144,21 @@ def test_a_finished_shard_is_never_asked_again(whole: Ground) -> None:
     assert (whole.folder("whole") / SUMMARY_NAME).stat().st_ino == inode
 
 
+def test_a_cycle_is_looked_up_in_its_shard(whole: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    config = ["--config", str(whole.config)]
+    shard = ["--backtest", f"whole/{DAYS[1]}"]
+    assert command(["replay", "--all", *shard, *config]) == 0
+    assert f"backtest whole/{DAYS[1]}" in " ".join(capsys.readouterr().out.split())
+    assert command(["sql", "SELECT count(*) AS n FROM cycles", *shard, "--json", *config]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"n": CYCLES_PER_DAY}]
+    assert command(["report", f"whole/{DAYS[1]}", "--json", *config]) == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["backtest_id"] == f"whole/{DAYS[1]}"
+    for arguments in (["replay", "--all"], ["sql", "SELECT 1"], ["explain", "last"]):
+        assert command([*arguments, "--backtest", "whole", *config]) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "backtest whole has 3 shards: name one of them, like whole/2025-06-01" in told
+
+
 def test_a_run_over_other_days_than_a_window_is_refused(ground: Ground) -> None:
     plan = ground.plan("days", windows=windows_of(DAYS, 2))
     asked = ground.loopback.model_calls

@@ -20,7 +20,8 @@ from wonttrade_dagster.adapters.backtest_line import (
     payloads_of,
     prior_cycle_ms,
 )
-from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME
+from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SHARDS
+from wonttrade_dagster.adapters.backtest_shards import shards_hint
 from wonttrade_dagster.adapters.journal import body_digest
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.codec import decode, encode
@@ -60,6 +61,8 @@ class BacktestArchive(CycleArchive):
     def __init__(self, folder: Path, rebuild: Rebuild) -> None:
         self._path = folder / RESULTS_NAME
         if not self._path.is_file():
+            if hint := shards_hint(folder):
+                raise UsageError(hint)
             known = sorted(path.parent.name for path in folder.parent.glob(f"*/{RESULTS_NAME}"))
             raise UsageError(f"no backtest {folder.name} in {folder.parent}: known are {known or 'none'}")
         self._rebuild = rebuild
@@ -70,7 +73,11 @@ class BacktestArchive(CycleArchive):
     @property
     def name(self) -> str:
         """The backtest's id."""
-        return f"backtest {self._path.parent.name}"
+        folder = self._path.parent
+        is_shard = folder.parent.name == SHARDS
+        return (
+            f"backtest {folder.parent.parent.name}/{folder.name}" if is_shard else f"backtest {folder.name}"
+        )
 
     def cycles(self) -> Sequence[int]:
         """Of the results file."""

@@ -44,6 +44,7 @@ from wonttrade_dagster.core.performance import EQUITY_SCHEMA, Unprotected, fills
 RESULTS_NAME = "backtest-results.ndjson"
 SUMMARY_NAME = "summary.json"
 DATABASE_NAME = "backtest.duckdb"
+SHARDS = "shards"
 
 
 @dataclass(slots=True)
@@ -173,7 +174,7 @@ def backtest_folder(data_dir: Path, backtest_id: str) -> Path:
 
 def shard_folder(folder: Path, first_day: str) -> Path:
     """Everything one shard of the backtest in ``folder`` writes."""
-    return folder / "shards" / first_day
+    return folder / SHARDS / first_day
 
 
 def open_results(

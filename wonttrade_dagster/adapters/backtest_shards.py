@@ -92,6 +92,15 @@ def read_plan(folder: Path) -> ShardPlan | None:
     return plan
 
 
+def shards_hint(folder: Path) -> str | None:
+    """What to ask for instead of a backtest that has its cycles in shards; None of one that has not."""
+    plan = read_plan(folder)
+    if plan is None:
+        return None
+    first = plan.id_of(plan.windows[0])
+    return f"backtest {plan.backtest_id} has {len(plan.windows)} shards: name one of them, like {first}"
+
+
 def claim_plan(folder: Path, plan: ShardPlan) -> None:
     """Write the plan, or find that the same one stands there.
 

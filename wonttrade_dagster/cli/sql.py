@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, backtest_folder
+from wonttrade_dagster.adapters.backtest_shards import shards_hint
 from wonttrade_dagster.adapters.duckdb_file import read_copy_path
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.sql_session import Answer, Copies, ask
@@ -45,6 +46,8 @@ def copies_of(settings: Settings, backtest_id: str | None) -> Copies:
     if backtest_id is not None:
         results = backtest_folder(settings.data_dir, backtest_id) / RESULTS_NAME
         if not results.exists():
+            if hint := shards_hint(results.parent):
+                raise UsageError(hint)
             raise UsageError(f"there is no backtest {backtest_id!r} in {settings.data_dir / 'backtests'}")
         return Copies(market, results=results)
     if settings.runtime.mode is RuntimeMode.BACKTEST:
