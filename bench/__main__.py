@@ -25,6 +25,7 @@ class Benchmark:
     unit: str
     most: int
     least: int = 1
+    has_peers: bool = False
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -40,6 +41,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         count=576,
         unit="cycles",
         most=100_000,
+    ),
+    "rule": Benchmark(
+        "a year of minutes traded by a rule decided beforehand; --peers: the same in other backtesters",
+        count=525_600,
+        unit="bars",
+        most=5_000_000,
+        least=100,
+        has_peers=True,
     ),
     "faults": Benchmark(
         "a fault campaign: random decisions, prices, faults and kills; fails when money was not safe",
@@ -106,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print data instead of a table")
     parser.add_argument("--seed", type=int, default=1, help="of every generated price (default 1)")
     parser.add_argument("--count", "--cycles", type=int, help="how many of the benchmark's unit to measure")
+    parser.add_argument(
+        "--peers", action="store_true", help="rule: run the other backtesters, too (needs uv)"
+    )
     return parser
 
 
@@ -131,8 +143,11 @@ def _run(options: argparse.Namespace) -> int:
             f"--count of {options.name} is {count}: choose {benchmark.least} to {benchmark.most} "
             f"{benchmark.unit}"
         )
+    if options.peers and not benchmark.has_peers:
+        raise UsageError(f"{options.name} has no peers to run: leave --peers out")
+    peers = {"with_peers": True} if options.peers else {}
     # The SDKs take seconds to import: only the benchmark that is asked for loads its own.
-    result: Result = importlib.import_module(f"bench.{options.name}").run(count, options.seed)
+    result: Result = importlib.import_module(f"bench.{options.name}").run(count, options.seed, **peers)
     if options.json:
         head = {"benchmark": options.name, "seed": options.seed, "count": count, "unit": benchmark.unit}
         print(json.dumps(head | result.data(), indent=2, allow_nan=False))

@@ -1,7 +1,8 @@
 """Backtest cycles: what the model's HTTP call and the journal's fsync cost, and where the rest goes.
 
 Belongs here: the product's loop over generated history in three variants: a model over HTTP, and its replies
-handed out again with the journal synced in batches or always. Does not belong here: the report.
+handed out again with the journal synced in batches or always. Does not belong here: the report, the walk with
+decisions made beforehand (``rule``).
 """
 
 import json
