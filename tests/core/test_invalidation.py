@@ -1,9 +1,10 @@
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trader_samples import D, context_inputs, market, symbol_market
+from trader_samples import D, builder, context_inputs, market, symbol_market
 
 from wonttrade_dagster.core.invalidation import (
     OPERATORS,
@@ -37,6 +38,16 @@ def test_price_is_the_reference_price_and_needs_no_interval() -> None:
     at, above = Condition("BTC", "price", ">=", price), Condition("BTC", "price", ">", price)
     assert held(at, above) == [True, False]
     assert fired(readings((above, at, at), INPUTS.market, INPUTS.indicators)) == (2, 3)
+
+
+def test_funding_is_compared_in_the_percent_that_the_prompt_prints() -> None:
+    market = replace(INPUTS.market.market("BTC"), funding_rate_hourly=0.0000125)
+    snapshot = replace(INPUTS.market, markets=(market, *INPUTS.market.markets[1:]))
+    printed = "0.001250%"
+    assert f"funding +{printed} per hour" in builder().build(replace(INPUTS, market=snapshot)).user
+    at = Condition("BTC", "funding_hourly", ">=", D(printed.strip("%")))
+    above = replace(at, operator=">")
+    assert [r.holds for r in readings((at, above), snapshot, INPUTS.indicators)] == [True, False]
 
 
 def test_what_is_not_known_neither_holds_nor_fails() -> None:

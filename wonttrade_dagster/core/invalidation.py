@@ -24,6 +24,8 @@ WINDOW_SERIES = USUAL_INDICATORS.window_series
 """Per bar, with the usual lengths; a condition on one of them names the window's interval."""
 MARKET_SERIES = ("price", "funding_hourly", "open_interest")
 """At the cycle time; a condition on one of them names no interval."""
+FUNDING_PERCENT_DECIMALS = 6
+"""Funding per hour is shown, and compared with a condition's value, in percent with so many decimals."""
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -98,7 +100,9 @@ def _value(condition: Condition, market: SymbolMarket, indicators: IndicatorSnap
     if condition.series == "price":
         return float(market.reference_px)
     if condition.series == "funding_hourly":
-        return market.funding_rate_hourly
+        # As the prompt prints it: the model writes its condition in the unit it was shown.
+        rate = market.funding_rate_hourly
+        return None if rate is None else round(rate * 100, FUNDING_PERCENT_DECIMALS)
     if condition.series == "open_interest":
         return market.open_interest_base
     windows = indicators.of(condition.symbol)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from wonttrade_dagster.core.buying_power import allowed_leverage
+from wonttrade_dagster.core.invalidation import FUNDING_PERCENT_DECIMALS
 from wonttrade_dagster.core.model import FURTHER, RiskLimits, SymbolIndicators, SymbolMarket
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
 from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, percent, series, usd
@@ -112,7 +113,7 @@ def symbol_facts(
         open_interest=number(market.open_interest_base, min(asset.size_decimals, 3)),
         open_interest_mean=number(market.open_interest_mean_base, min(asset.size_decimals, 3)),
         day_volume=ABSENT if market.day_volume_usd is None else usd(market.day_volume_usd),
-        funding_hourly=ABSENT if funding is None else percent(funding, 6),
+        funding_hourly=ABSENT if funding is None else percent(funding, FUNDING_PERCENT_DECIMALS),
         funding_annual=ABSENT if funding is None else percent(funding * _HOURS_PER_YEAR),
         tick=wire(fmt.tick),
         lot=wire(lot_base(asset.size_decimals)),
