@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 
 from wonttrade_dagster.core.precision import wire
@@ -115,6 +116,7 @@ class PriceFormat:
         return number(value, self.px_decimals)
 
 
+@lru_cache(maxsize=8192)  # nine of ten points of a window stood in the prompt of the cycle before
 def number(value: Decimal | float | None, decimals: int) -> str:
     """A number with that many decimals; ``absent`` for None; never ``-0``."""
     if value is None:
