@@ -193,6 +193,33 @@ def test_after_a_killed_shard_the_command_runs_what_is_missing_and_merges(
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(240)
+def test_shards_stop_when_the_command_that_started_them_is_killed(ground: Ground) -> None:
+    """Nobody would see what they spend; what they finished is there to go on from."""
+    range_ = ["--from", DAYS[0], "--to", DAYS[1], "--cycle-minutes", "5", "--config", str(ground.config)]
+    program = "from wonttrade_dagster.cli import main; main()"
+    arguments = [sys.executable, "-c", program, "backtest", *range_]
+    known = set(ground.settings.data_dir.glob("backtests/*"))
+    before = ground.loopback.model_calls
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 90
+        while ground.loopback.model_calls < before + 10:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    while (calls := ground.loopback.model_calls) != before:
+        before = calls
+        time.sleep(2)
+        assert time.monotonic() < killed + 30, "they go on without anybody"
+    (folder,) = set(ground.settings.data_dir.glob("backtests/*")) - known
+    assert not is_finished(folder)
+    lines = sum(path.read_bytes().count(b"\n") for path in folder.glob(f"shards/*/{RESULTS_NAME}"))
+    assert 2 < lines < 2 * 288
+
+
+@pytest.mark.e2e
 def test_a_shard_that_fails_is_named_with_the_way_to_go_on(
     ground: Ground, capsys: pytest.CaptureFixture[str]
 ) -> None:
