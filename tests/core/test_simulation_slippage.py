@@ -48,6 +48,7 @@ TAKINGS = st.builds(
 PRICES = st.integers(1, 200_000).map(D)
 
 
+@settings(deadline=None)
 @given(slippage=SLIPPAGES, taking=TAKINGS, px=PRICES)
 def test_a_quote_is_never_better_than_the_price_never_free_and_on_the_grid(
     slippage: Slippage, taking: Taking, px: Decimal
@@ -60,6 +61,7 @@ def test_a_quote_is_never_better_than_the_price_never_free_and_on_the_grid(
     assert (quote.mark_px, quote) == (px, bar_quote("BTC", px, FREE, slippage, taking))
 
 
+@settings(deadline=None)
 @given(slippage=SLIPPAGES, taking=TAKINGS, px=PRICES)
 def test_both_sides_slip_by_the_same_basis_points(slippage: Slippage, taking: Taking, px: Decimal) -> None:
     bps, quote = slippage_bps(slippage, px, taking), bar_quote("BTC", px, FREE, slippage, taking)
@@ -70,6 +72,7 @@ def test_both_sides_slip_by_the_same_basis_points(slippage: Slippage, taking: Ta
         assert -allowed <= beyond <= 1 + allowed, "no more than a tick is added"
 
 
+@settings(deadline=None)
 @given(
     slippage=SLIPPAGES.map(lambda s: replace(s, random_bps=D(0))),
     taking=TAKINGS,
