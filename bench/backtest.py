@@ -5,7 +5,6 @@ handed out again with the journal synced in batches or always. Does not belong h
 decisions made beforehand (``rule``).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -14,25 +13,21 @@ from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
-from bench.candles import MINUTE_MS, SYMBOLS, fill_history
+from bench.candles import MINUTE_MS, fill_history
 from bench.ground import servers, work_folder, write_settings
 from bench.measure import Figure, Laps, Result, peak_rss_mb
 from bench.meters import Canned, MeteredModel
 from wonttrade_dagster.adapters.backtest_line import shared_of
 from wonttrade_dagster.adapters.backtest_results import BacktestResults, open_results
-from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
-from wonttrade_dagster.adapters.simulated import SimulatedExecutor
-from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, MemoryRecords, run_backtest
-from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.backtest import MemoryRecords
 from wonttrade_dagster.core.cycle import EDGES, CycleRun
-from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import WontTradeError
-from wonttrade_dagster.core.model import ModelReply
-from wonttrade_dagster.core.simulation import Event
-from wonttrade_dagster.defs.backtest_run import LOOK_BACK_MS, replay_of
-from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
+from wonttrade_dagster.core.model import ModelReply, Stage
+from wonttrade_dagster.defs.backtest_parts import Backtest, BacktestSpec, CycleWriter
+from wonttrade_dagster.defs.backtest_run import replay_of
+from wonttrade_dagster.defs.compose import Executors
 from wonttrade_dagster.settings import Settings
 
 FROM_MS = 1_748_736_000_000
@@ -52,121 +47,106 @@ def run(count: int, seed: int) -> Result:
     """``count`` cycles in each variant, and once more with a stopwatch on every stage."""
     with work_folder() as folder, servers(seed) as urls:
         settings = write_settings(folder, urls)
-        replay = _replay(settings, WARM_UP + count, seed)
+        spec = _spec(settings, WARM_UP + count)
+        replay = _replay(settings, spec, seed)
         before_mb = peak_rss_mb()
-        runs = {HTTP: _timed(_Backtest.of(settings, replay, folder / HTTP, BATCH), count)}
+        runs = {HTTP: _timed(_Backtest.of(settings, spec, replay, folder / HTTP, BATCH))}
         told = runs[HTTP].model.replies
         runs |= {
-            name: _timed(_Backtest.of(settings, replay, folder / name, sync_every, told), count)
+            name: _timed(_Backtest.of(settings, spec, replay, folder / name, sync_every, told))
             for name, sync_every in CANNED.items()
         }
         after_mb = peak_rss_mb()
-        stages = _Backtest.of(settings, replay, folder / "stages", BATCH, told)
-        laps = stages.run_by_stage(count)
+        stages = _Backtest.of(settings, spec, replay, folder / "stages", BATCH, told)
+        laps = stages.run_by_stage()
     if len({each.equity_usd for each in (*runs.values(), stages)}) > 1:
         raise WontTradeError("the variants did not trade alike: their figures cannot be compared")
     return _result(runs, stages, laps, {"peak_rss_mb_before": before_mb, "peak_rss_mb": after_mb})
 
 
-def _replay(settings: Settings, cycles: int, seed: int) -> BacktestReplayProvider:
+def _spec(settings: Settings, cycles: int) -> BacktestSpec:
+    llm, to_ms = settings.llm, FROM_MS + cycles * STEP_MS
+    return BacktestSpec("bench", FROM_MS, to_ms, llm.model, llm.prompt, CADENCE_MINUTES)
+
+
+def _replay(settings: Settings, spec: BacktestSpec, seed: int) -> BacktestReplayProvider:
     history = MarketHistory(settings.data_dir / "market.duckdb")
-    to_ms = FROM_MS + cycles * STEP_MS
-    fill_history(history, FROM_MS - HISTORY_DAYS * 24 * 60 * MINUTE_MS, to_ms, seed)
-    return replay_of(settings, history, FROM_MS, to_ms)
+    fill_history(history, FROM_MS - HISTORY_DAYS * 24 * 60 * MINUTE_MS, spec.to_ms, seed)
+    return replay_of(settings, history, FROM_MS, spec.to_ms)
 
 
 @dataclass(slots=True)
 class _Backtest:
-    """One backtest ready to run; what ``defs.backtest_run`` puts together, without facts and report."""
+    """The product's backtest with a stopwatch, without estimate and report."""
 
-    replay: BacktestReplayProvider
-    executor: SimulatedExecutor
-    clock: FixedClock
-    ledger: MemoryLedger
-    parts: CycleParts
+    backtest: Backtest
     results: BacktestResults
+    writer: CycleWriter
     model: MeteredModel
-    walked_until_ms: int = FROM_MS - LOOK_BACK_MS
-    events: tuple[Event, ...] = ()
     marks: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def of(
         cls,
         settings: Settings,
+        spec: BacktestSpec,
         replay: BacktestReplayProvider,
         folder: Path,
         sync_every: int,
         told: Sequence[ModelReply] = (),
     ) -> "_Backtest":
         """Asks the settings' model over HTTP, or hands out what it ``told`` before."""
-        clock, audit, ledger = FixedClock(FROM_MS), MemoryAudit(), MemoryLedger()
-        executor = Executors().for_backtest(settings, audit, clock, replay)
-        parts = compose_backtest_parts(
-            settings, settings.llm.model, settings.llm.prompt, CADENCE_MINUTES, replay, executor
-        )
-        engine = parts.decision_engine
+        backtest = Backtest.of(settings, spec, replay, Executors())
+        engine = backtest.parts.decision_engine
         model = MeteredModel(Canned(iter(told)) if told else engine.model)
-        engine = replace(engine, model=model)
-        parts = replace(parts, audit=audit, ledger=ledger, clock=clock, decision_engine=engine)
+        parts = replace(backtest.parts, decision_engine=replace(engine, model=model))
+        backtest = replace(backtest, parts=parts)
         results = open_results(folder, sync_every=sync_every, secrets=settings.secret_values())
         results.begin(shared_of(parts, replay.assets()), FROM_MS)
-        return cls(replay, executor, clock, ledger, parts, results, model)
+        return cls(backtest, results, CycleWriter(results, backtest.walk), model)
 
     @property
     def equity_usd(self) -> Decimal:
-        return self.ledger.points[-1].account_value_usd
-
-    def advance(self, cycle_ms: int) -> None:
-        since_ms = self.walked_until_ms
-        bars = {s: self.replay.bars(s, since_ms, cycle_ms) for s in SYMBOLS}
-        funding = {s: self.replay.funding_between(s, since_ms, cycle_ms) for s in SYMBOLS}
-        self.events = self.executor.advance(cycle_ms, bars, funding)
-        self.walked_until_ms = cycle_ms
-        self.clock.set(cycle_ms)
+        return self.backtest.ledger.points[-1].account_value_usd
 
     def finished(self, records: MemoryRecords) -> None:
-        self.write(records)
+        self.writer.cycle(records)
         self.marks.append((perf_counter_ns(), process_time_ns()))
 
-    def write(self, records: MemoryRecords) -> None:
-        self.results.cycle(records, {"events": [_plain(event) for event in self.events]})
-
-    def run(self, count: int) -> None:
+    def run(self) -> None:
         """The product's own loop."""
-        grid = range(FROM_MS, FROM_MS + (WARM_UP + count) * STEP_MS, STEP_MS)
         with self.results.journal:
-            run_backtest(self.parts, self.ledger, grid, self.advance, self.finished)
+            self.backtest.run(self.finished)
         # The last batch's fsync belongs to the last cycle.
         self.marks[-1] = (perf_counter_ns(), process_time_ns())
 
-    def run_by_stage(self, count: int) -> Mapping[str, Laps]:
+    def run_by_stage(self) -> Mapping[str, Laps]:
         """The same loop, taken apart at the stages."""
-        laps = {name: Laps() for name in ("advance", *(stage.value for stage in EDGES), "remember", "write")}
-        records = MemoryRecords()
+        names = ("advance", *(stage.value for stage in EDGES), "think", "remember", "write")
+        laps, records = {name: Laps() for name in names}, MemoryRecords()
+        backtest, thinking = self.backtest, self.backtest.thinking
         with self.results.journal:
-            for cycle_ms in range(FROM_MS, FROM_MS + (WARM_UP + count) * STEP_MS, STEP_MS):
+            for cycle_ms in backtest.grid:
                 with laps["advance"].lap():
-                    self.advance(cycle_ms)
-                cycle = CycleRun(self.parts, cycle_ms, records)
+                    backtest.walk.advance(cycle_ms)
+                cycle = CycleRun(backtest.parts, cycle_ms, records)
                 for stage in EDGES:
                     with laps[stage.value].lap():
                         cycle.run(stage)
+                    if stage is Stage.DECISIONS:
+                        with laps["think"].lap():
+                            thinking.pass_time(cycle_ms, thinking.latency_ms(0))
                 with laps["remember"].lap():
-                    self.ledger.remember(records)
+                    backtest.ledger.remember(records)
                 with laps["write"].lap():
-                    self.write(records)
+                    self.writer.cycle(records)
         for each in (*laps.values(), self.model.laps):
             each.drop(WARM_UP)
         return laps
 
 
-def _plain(event: Event) -> Mapping[str, Any]:
-    return {"event": type(event).__name__, **json.loads(encode(event))}
-
-
-def _timed(backtest: _Backtest, count: int) -> _Backtest:
-    backtest.run(count)
+def _timed(backtest: _Backtest) -> _Backtest:
+    backtest.run()
     backtest.model.laps.drop(WARM_UP)
     return backtest
 

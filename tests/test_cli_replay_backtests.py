@@ -17,7 +17,8 @@ from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, backtest_f
 from wonttrade_dagster.adapters.journal import body_digest
 from wonttrade_dagster.cli.app import run
 from wonttrade_dagster.core.model import Stage
-from wonttrade_dagster.defs.backtest_run import BacktestSpec, run_backtest_range
+from wonttrade_dagster.defs.backtest_parts import BacktestSpec
+from wonttrade_dagster.defs.backtest_run import run_backtest_range
 from wonttrade_dagster.defs.compose import Executors, market_history
 from wonttrade_dagster.settings import load_settings
 

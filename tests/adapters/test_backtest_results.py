@@ -195,3 +195,16 @@ def test_targets_and_what_the_model_did_about_its_conditions_are_rows(folder: Pa
     ]
     assert frames.targets.rows() == [(at(0), "BTC", 0.5, 90.5, 120.0, 0.7, "because")]
     assert frames.latency["latency_ms"].to_list() == [500, 900, 901], "every call counts"
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "a/../b", "", "..", "/etc", "a/b/c", ".hidden", "a b", "ü", "x" * 101, "a\n"]
+)
+def test_an_id_that_would_leave_the_folder_names_no_backtest(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a backtest"):
+        backtest_folder(tmp_path, name)
+
+
+def test_ids_of_backfills_runs_and_shards_name_folders_inside(tmp_path: Path) -> None:
+    for name in ("kvgfnxyz", "5f0c9b0e-58f2-4a36-9d3f-0d9a5d7e2c11", "my_test.2", "demo/2025-06-01"):
+        assert backtest_folder(tmp_path, name).resolve().is_relative_to(tmp_path / "backtests")

@@ -11,7 +11,8 @@ from loopback import Loopback, generated_history, wave
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
 from wonttrade_dagster.cli.app import run as command
-from wonttrade_dagster.defs.backtest_run import BacktestSpec, run_backtest_range
+from wonttrade_dagster.defs.backtest_parts import BacktestSpec
+from wonttrade_dagster.defs.backtest_run import run_backtest_range
 from wonttrade_dagster.defs.compose import Executors, market_history
 from wonttrade_dagster.settings import load_settings
 

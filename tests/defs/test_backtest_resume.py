@@ -18,7 +18,8 @@ from loopback import Loopback, generated_history
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
 from wonttrade_dagster.cli.app import run as command
 from wonttrade_dagster.core.errors import StorageError
-from wonttrade_dagster.defs.backtest_run import BacktestOutcome, BacktestSpec, run_backtest_range
+from wonttrade_dagster.defs.backtest_parts import BacktestSpec
+from wonttrade_dagster.defs.backtest_run import BacktestOutcome, run_backtest_range
 from wonttrade_dagster.defs.compose import Executors, market_history
 from wonttrade_dagster.settings import Settings, load_settings
 
@@ -30,7 +31,8 @@ _VOLATILE = {"sent_at_ms", "received_at_ms", "decided_at_ms", "request_id", "mod
 _RUN = """
 import sys
 from pathlib import Path
-from wonttrade_dagster.defs.backtest_run import BacktestSpec, run_backtest_range
+from wonttrade_dagster.defs.backtest_parts import BacktestSpec
+from wonttrade_dagster.defs.backtest_run import run_backtest_range
 from wonttrade_dagster.defs.compose import Executors, market_history
 from wonttrade_dagster.settings import load_settings
 

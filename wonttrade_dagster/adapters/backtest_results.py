@@ -4,6 +4,7 @@ Belongs here: the line of a cycle, and the rows that the report and DuckDB are m
 Does not belong here: the loop, the drawing (``adapters.report``), the simulated exchange.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
@@ -44,6 +45,9 @@ from wonttrade_dagster.core.performance import EQUITY_SCHEMA, Unprotected, fills
 RESULTS_NAME = "backtest-results.ndjson"
 SUMMARY_NAME = "summary.json"
 DATABASE_NAME = "backtest.duckdb"
+
+_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_ID = re.compile(f"{_NAME}(/{_NAME})?")
 SHARDS = "shards"
 
 
@@ -166,7 +170,16 @@ class BacktestFrames:
 
 
 def backtest_folder(data_dir: Path, backtest_id: str) -> Path:
-    """Everything one backtest writes; ``ID/2025-06-01`` names the shard of it that begins on that day."""
+    """Everything one backtest writes; ``ID/2025-06-01`` names the shard of it that begins on that day.
+
+    Raises:
+        UsageError: the id is no name: it may come from a tag or a command line, and becomes a path.
+    """
+    if not _ID.fullmatch(backtest_id):
+        raise UsageError(
+            f"{backtest_id[:80]!r} cannot name a backtest: use letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        )
     name, _, first_day = backtest_id.partition("/")
     folder = data_dir / "backtests" / name
     return shard_folder(folder, first_day) if first_day else folder

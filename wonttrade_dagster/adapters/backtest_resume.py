@@ -14,7 +14,7 @@ from wonttrade_dagster.adapters.backtest_line import is_whole, payloads_of
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME
 from wonttrade_dagster.adapters.journal import body_digest
 from wonttrade_dagster.core.backtest import MemoryRecords
-from wonttrade_dagster.core.codec import decode, encode
+from wonttrade_dagster.core.codec import decode, jsonable
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import Stage
@@ -45,7 +45,7 @@ class FinishedCycle:
 
 def exchange_json(state: ExchangeState) -> Any:  # noqa: ANN401 (JSON)
     """The account as it is written into a line."""
-    return json.loads(encode(state))
+    return jsonable(state)
 
 
 def stored_facts(folder: Path) -> Mapping[str, Any] | None:

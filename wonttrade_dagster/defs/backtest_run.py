@@ -1,14 +1,14 @@
-"""One backtest over one range: parts, loop, results, report.
+"""One backtest over one range: history, results, report.
 
-Belongs here: putting a backtest together and writing what came of it.
-Does not belong here: Dagster, the loop itself (``core.backtest``), how fills are simulated.
+Belongs here: what a backtest reads, and writing what came of it.
+Does not belong here: Dagster, the backtest itself (``backtest_parts``), how fills are simulated.
 
 A model call over HTTP happens in every cycle: no code path can answer a decision from a stored reply.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,74 +20,21 @@ from wonttrade_dagster.adapters.backtest_results import (
     backtest_folder,
     open_results,
 )
-from wonttrade_dagster.adapters.backtest_resume import (
-    EXCHANGE,
-    exchange_json,
-    finished_cycles,
-    stored_facts,
-)
-from wonttrade_dagster.adapters.backtest_walk import BacktestWalk
-from wonttrade_dagster.adapters.clock import FixedClock
+from wonttrade_dagster.adapters.backtest_resume import finished_cycles, stored_facts
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
 from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
 from wonttrade_dagster.adapters.report.headline import headline
-from wonttrade_dagster.core.backtest import (
-    MemoryAudit,
-    MemoryLedger,
-    MemoryRecords,
-    Thinking,
-    decision_times,
-    run_backtest,
-)
 from wonttrade_dagster.core.codec import decode, jsonable
 from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.cycle_parts import CycleParts
-from wonttrade_dagster.core.errors import ModelUnavailableError
-from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting, Refusal, Stage
+from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.core.simulation import SlippageModel
 from wonttrade_dagster.defs.backtest_assumptions import assumptions, skipped
-from wonttrade_dagster.defs.compose import (
-    Executors,
-    compose_backtest_parts,
-    indicator_setting,
-    prompt_template,
-    slippage_of,
-)
+from wonttrade_dagster.defs.backtest_parts import Backtest, BacktestSpec, CycleWriter
+from wonttrade_dagster.defs.compose import Executors, indicator_setting, prompt_template, slippage_of
 from wonttrade_dagster.settings import Settings
-
-LOOK_BACK_MS = 4 * 3_600_000
-"""Bars before the first decision only tell the simulated exchange what the price is."""
-
-MAX_UNANSWERED_CYCLES = 3
-"""So many cycles in a row without any answer end a backtest; without a first answer, a single one does."""
-
-
-@dataclass(frozen=True, slots=True)
-class BacktestSpec:
-    """What one backtest is: its range, and what may differ from the settings.
-
-    Attributes:
-        backtest_id: names its folder.
-        from_ms: first decision time, start of a UTC day.
-        to_ms: end of the range, excluded.
-        model: the model asked.
-        prompt: the prompt directory used.
-        cycle_minutes: the cadence.
-    """
-
-    backtest_id: str
-    from_ms: int
-    to_ms: int
-    model: str
-    prompt: str
-    cycle_minutes: int
-
-    @property
-    def cycles(self) -> int:
-        """Decision times in the range."""
-        return len(decision_times(self.from_ms, self.to_ms, self.cycle_minutes))
 
 
 def replay_again(
@@ -189,13 +136,19 @@ def run_backtest_range(
     template = prompt_template(settings, spec.prompt)
     replay = replay_of(settings, history, spec.from_ms, spec.to_ms, template)
     before(replay)
+    backtest = Backtest.of(settings, spec, replay, executors)
+    results, done = _begun(settings, spec, backtest)
+    told = f", {done} of them are finished already" if done else ""
+    say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {results.folder}")
+    with results.journal:
+        backtest.run(CycleWriter(results, backtest.walk, was_answered=done > 0).cycle)
+    return _finish(settings, spec, results, replay, backtest.parts)
+
+
+def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[BacktestResults, int]:
+    """The results file, with the cycles of an interrupted attempt taken in; how many those are."""
     folder = backtest_folder(settings.data_dir, spec.backtest_id)
-    ledger, clock, audit = MemoryLedger(), FixedClock(spec.from_ms), MemoryAudit()
-    executor = executors.for_backtest(settings, audit, clock, replay)
-    parts = compose_backtest_parts(settings, spec.model, spec.prompt, spec.cycle_minutes, replay, executor)
-    parts = replace(parts, audit=audit, ledger=ledger, clock=clock)
-    walk = BacktestWalk(executor, replay, spec.from_ms - LOOK_BACK_MS, clock)
-    facts = json.loads(json.dumps(_facts(settings, spec, parts, replay)))
+    facts = json.loads(json.dumps(_facts(settings, spec, backtest.parts, backtest.walk.replay)))
     is_resumed = stored_facts(folder) == facts
     results = open_results(
         folder,
@@ -205,69 +158,18 @@ def run_backtest_range(
     )
     results.begin(facts, spec.from_ms, is_resumed=is_resumed)
     results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
-    done = _pick_up(results, facts, ledger, audit, walk) if is_resumed else 0
-    since_ms = spec.from_ms if walk.decided_ms is None else walk.decided_ms + 1
-    grid = decision_times(since_ms, spec.to_ms, spec.cycle_minutes)
-    told = f", {done} of them are finished already" if done else ""
-    say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {folder}")
-    with results.journal:
-        writer = _Writer(results, walk, was_answered=done > 0)
-        run_backtest(parts, ledger, grid, walk.advance, writer.cycle, _thinking(settings, walk))
-    return _finish(settings, spec, results, replay, parts)
+    return results, _pick_up(results, facts, backtest) if is_resumed else 0
 
 
-def _pick_up(
-    results: BacktestResults,
-    facts: Mapping[str, Any],
-    ledger: MemoryLedger,
-    audit: MemoryAudit,
-    walk: BacktestWalk,
-) -> int:
-    """Take in the finished cycles of an interrupted attempt; how many there are."""
+def _pick_up(results: BacktestResults, facts: Mapping[str, Any], backtest: Backtest) -> int:
     count, last = 0, None
     for last in finished_cycles(results.folder, facts):
-        ledger.remember(last.records)
+        backtest.ledger.remember(last.records)
         results.remember(last.records, last.events)
         count += 1
     if last is not None:
-        if ledger.applied is not None and ledger.applied_cycle_ms is not None:
-            audit.applied(ledger.applied_cycle_ms, ledger.applied)
-        walk.stand(last.records.cycle_ms, last.latency_ms, last.exchange)
+        backtest.stand(last.records.cycle_ms, last.latency_ms, last.exchange)
     return count
-
-
-def _thinking(settings: Settings, walk: BacktestWalk) -> Thinking:
-    seconds = settings.backtest.latency
-    fixed_ms = None if isinstance(seconds, str) else round(seconds * 1000)
-    return Thinking(walk.think, fixed_ms, walk.busy_until_ms)
-
-
-@dataclass(slots=True)
-class _Writer:
-    """Writes each finished cycle, and ends a backtest whose model's server has gone.
-
-    A refused reply is a result. No reply at all is not: the figures would be those of the outage.
-    """
-
-    results: BacktestResults
-    walk: BacktestWalk
-    was_answered: bool = False
-    unanswered: int = 0
-
-    def cycle(self, records: MemoryRecords) -> None:
-        """Write the line of a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
-        exchange = exchange_json(self.walk.executor.venue.state)
-        told = {"events": self.walk.events, "latency_ms": self.walk.latency_ms, EXCHANGE: exchange}
-        self.results.cycle(records, told)
-        outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
-        if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
-            self.was_answered, self.unanswered = True, 0
-            return
-        self.unanswered += 1
-        if not self.was_answered or self.unanswered == MAX_UNANSWERED_CYCLES:
-            raise ModelUnavailableError(
-                f"{outcome.detail}; the backtest ended, the cycles it finished are in {self.results.folder}"
-            )
 
 
 def _facts(

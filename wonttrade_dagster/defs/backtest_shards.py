@@ -30,7 +30,8 @@ from wonttrade_dagster.adapters.report.writer import REPORT_NAME
 from wonttrade_dagster.core.estimate import BacktestEstimate
 from wonttrade_dagster.core.shards import Window
 from wonttrade_dagster.defs.backtest_estimate import estimated, refuse_above_cap, with_share_of_cap
-from wonttrade_dagster.defs.backtest_run import BacktestOutcome, BacktestSpec, run_backtest_range
+from wonttrade_dagster.defs.backtest_parts import BacktestSpec
+from wonttrade_dagster.defs.backtest_run import BacktestOutcome, run_backtest_range
 from wonttrade_dagster.defs.compose import Executors
 from wonttrade_dagster.settings import Settings
 
