@@ -121,29 +121,36 @@ def place_order(
     Returns:
         The account after, and the venue's answer. A refused order changes nothing but marks and counters.
     """
-    state = replace(state, marks=_marks(state, quotes), time_ms=time_ms)
+    marks, oid = _marks(state, quotes), state.next_oid
     refused = screen(state, request, quotes, rules)
     if refused:
-        return _refuse(state, request, refused)
+        return _refuse(replace(state, marks=marks, time_ms=time_ms), request, refused)
     if request.trigger is not None:
-        return _wait(state, request)
-    quote = quotes[request.symbol]
+        return _wait(state, request, marks, time_ms)
     size = reducible_base(state, request, request.size_base)
-    taken = take(crossing(request, quote), size)
+    taken = take(crossing(request, quotes[request.symbol]), size)
+    state = replace(state, marks=marks, time_ms=time_ms, next_oid=oid + 1)
     refused = screen_margin(state, request, size, taken, rules)
     if refused:
-        return _refuse(state, request, refused)
-    order = StandingOrder(state.next_oid, request, size, time_ms)
-    state = replace(state, next_oid=state.next_oid + 1)
+        return _refuse(replace(state, next_oid=oid), request, refused)
+    order = StandingOrder(oid, request, size, time_ms)
     state, events = run_order(state, order, taken, rules)
     check_identities(state)
     return state, _answer(state, order, (OrderUpdate(order, OrderStatus.OPEN, time_ms), *events))
 
 
-def _wait(state: ExchangeState, request: OrderRequest) -> tuple[ExchangeState, OrderOutcome]:
-    order = StandingOrder(state.next_oid, request, request.size_base, state.time_ms, is_waiting=True)
-    state = replace(state, orders={**state.orders, order.oid: order}, next_oid=state.next_oid + 1)
-    events = (OrderUpdate(order, OrderStatus.OPEN, state.time_ms),)
+def _wait(
+    state: ExchangeState, request: OrderRequest, marks: Mapping[str, Decimal], time_ms: int
+) -> tuple[ExchangeState, OrderOutcome]:
+    order = StandingOrder(state.next_oid, request, request.size_base, time_ms, is_waiting=True)
+    state = replace(
+        state,
+        marks=marks,
+        time_ms=time_ms,
+        orders={**state.orders, order.oid: order},
+        next_oid=order.oid + 1,
+    )
+    events = (OrderUpdate(order, OrderStatus.OPEN, time_ms),)
     return state, OrderOutcome(OrderStatus.OPEN, order.oid, is_waiting=True, events=events)
 
 
