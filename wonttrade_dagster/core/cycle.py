@@ -260,7 +260,9 @@ def with_identity(record: DecisionRecord, prior: PriorDecision) -> DecisionRecor
 
 def _execution_plans(run: CycleRun) -> ExecutionPlan:
     record: DecisionRecord = run.read(Stage.DECISIONS)
-    return run.planning.plan(record.outcome, _snapshot_prices(run))
+    account = run.read(Stage.ACCOUNT_SNAPSHOTS)
+    judged_on = account if isinstance(account, AccountSnapshot) else None
+    return run.planning.plan(record.outcome, _snapshot_prices(run), judged_on)
 
 
 def _snapshot_prices(run: CycleRun) -> dict[str, Decimal]:

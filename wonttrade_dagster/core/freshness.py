@@ -1,13 +1,23 @@
 """Whether a good decision still holds at the time of planning.
 
-Belongs here: its age, and prices that have crossed one of its stops or take-profits since.
+Belongs here: its age, prices that have crossed one of its stops or take-profits since, and positions that
+have changed under it.
 Does not belong here: the judgement of the reply (``core.decision``), the orders (``core.reconcile``).
 """
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from wonttrade_dagster.core.model import Decision, ExecutionRules, Leg, Refusal, TargetPosition
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    AssetSpec,
+    Decision,
+    ExecutionRules,
+    Leg,
+    Refusal,
+    TargetPosition,
+)
+from wonttrade_dagster.core.precision import floor_size, wire
 from wonttrade_dagster.core.protection import is_crossed, protection_px
 
 LEG_NAMES: Mapping[Leg, str] = {Leg.STOP_LOSS: "STOP-LOSS", Leg.TAKE_PROFIT: "TAKE-PROFIT"}
@@ -33,6 +43,39 @@ def still_holds(
         if refusal is not None:
             return refusal
     return outcome
+
+
+def on_same_holdings(
+    outcome: Decision | Refusal,
+    assets: Sequence[AssetSpec],
+    judged_on: AccountSnapshot,
+    account: AccountSnapshot,
+) -> Decision | Refusal:
+    """The decision, unless it would rebuild what has gone since it was judged; a refusal stays what it is.
+
+    A stop or a take-profit may fire while the model thinks. The target that was judged beside the position
+    is then no wish to open it again. Targets that add nothing to what is left are applied all the same.
+
+    Args:
+        outcome: the judged decision.
+        assets: the tracked symbols that the venue lists.
+        judged_on: the account that the decision was judged on.
+        account: the account now.
+    """
+    if isinstance(outcome, Refusal):
+        return outcome
+    for asset in assets:
+        before, now = judged_on.size_base(asset.symbol), account.size_base(asset.symbol)
+        goal = floor_size(outcome.target(asset.symbol).target_size, asset.size_decimals)
+        if before != now and _adds(goal, now):
+            detail = f"{asset.symbol} was {wire(before)} when the decision was judged and is {wire(now)} now"
+            return Refusal("account_changed", f"{detail}: a target of {wire(goal)} would add to it")
+    return outcome
+
+
+def _adds(goal: Decimal, held: Decimal) -> bool:
+    """Whether the way from what is held to the goal opens or increases a position."""
+    return goal != 0 and (held * goal <= 0 or abs(goal) > abs(held))
 
 
 def _overtaken(target: TargetPosition, reference_px: Decimal | None) -> Refusal | None:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.freshness import on_same_holdings
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     AssetSpec,
@@ -41,7 +42,12 @@ class Planning:
     parts: CycleParts
     cycle_ms: int
 
-    def plan(self, outcome: Decision | Refusal, snapshot_px: Mapping[str, Decimal]) -> ExecutionPlan:
+    def plan(
+        self,
+        outcome: Decision | Refusal,
+        snapshot_px: Mapping[str, Decimal],
+        judged_on: AccountSnapshot | None = None,
+    ) -> ExecutionPlan:
         """The plan for a decision, or protection alone for a refusal. Raises nothing the venue did.
 
         The account and the marks are read again: the model thought for seconds, a stop may have fired.
@@ -49,6 +55,7 @@ class Planning:
         Args:
             outcome: the judged decision.
             snapshot_px: prices of the cycle's snapshot; marks read with the account win over them.
+            judged_on: the account that the decision was judged on; None for a refusal.
         """
         state = self.parts.state
         account = state.holdings()
@@ -58,13 +65,15 @@ class Planning:
             assets = state.assets()
         except VenueError as error:
             return self._none(StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
+        listed = tuple(assets[symbol] for symbol in self.parts.symbols if symbol in assets)
         solvent = _solvent_only(account, self._listed_only(assets, outcome))
+        if judged_on is not None:
+            solvent = on_same_holdings(solvent, listed, judged_on, account)
         others = strangers(self.parts.audit, account, self.parts.rules.cloid_tag)
         scene = _Scene(
             self._reconciler(assets), account, {**snapshot_px, **dict(account.marks)}, self._now_ms()
         )
         made, prior_cycle_ms = self._take_on(scene, alone_only(others, solvent))
-        listed = tuple(assets[symbol] for symbol in self.parts.symbols if symbol in assets)
         oids = tuple(order.oid for order in others)
         basis = PlanBasis(scene.now_ms, listed, prior_cycle_ms, oids, self.parts.setting)
         return with_alert(others, replace(made, basis=basis))
