@@ -13,7 +13,8 @@ from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.ledger import DuckDBLedger
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.errors import StorageLockedError
-from wonttrade_dagster.core.model import EquityPoint, PriorDecision, Stage
+from wonttrade_dagster.core.model import EquityPoint, PriorDecision, Spending, Stage
+from wonttrade_dagster.core.report import without_memory
 
 
 def store(kept: DuckDBLedger, where: str) -> None:
@@ -80,6 +81,38 @@ def test_the_last_report_is_the_newest_before_the_cycle(tmp_path: Path, where: s
     assert kept.last_report(at(1)) is None
     assert kept.last_report(at(3)) == report(2)
     assert kept.last_report(at(9)) == report(3)
+
+
+@pytest.mark.parametrize("where", ["spool", "duckdb", "published", "journal"])
+def test_a_report_that_could_not_read_the_ones_before_is_told_with_what_they_knew(
+    tmp_path: Path, where: str
+) -> None:
+    journal = Journal(tmp_path / "j.ndjson")
+    kept = ledger(tmp_path, journal)
+    spent = Spending(day=3, day_usd=D("0.4"), total_usd=D(7))
+    told = {1: replace(report(1), spending=spent, activity_until_ms=at(1) + 700)}
+    for cycle in (2, 3):
+        told[cycle] = without_memory(replace(report(cycle), performance=None, activity_until_ms=at(cycle)))
+    for cycle, one in told.items():
+        if where == "journal":
+            journal.append("cycle_report", at(cycle), json.loads(encode(one)))
+        else:
+            kept.record(at(cycle), Stage.CYCLE_REPORTS, encode(one))
+            store(kept, where)
+    last = kept.last_report(at(9))
+    assert last is not None
+    assert (last.cycle_ms, last.account_value_usd, last.is_memory) == (at(3), D(1000), False)
+    assert (last.performance, last.spending) == (told[1].performance, spent)
+    assert last.activity_until_ms == at(1) + 700
+    if where != "journal":
+        stored = kept.load(at(3), Stage.CYCLE_REPORTS)
+        assert stored == encode(told[3]), "the record itself stays as it was written"
+
+
+def test_a_first_report_that_could_read_nothing_is_all_there_is(tmp_path: Path) -> None:
+    kept, alone = ledger(tmp_path), without_memory(replace(report(0), performance=None))
+    kept.record(at(0), Stage.CYCLE_REPORTS, encode(alone))
+    assert kept.last_report(at(1)) == alone
 
 
 @pytest.mark.parametrize("where", ["spool", "duckdb"])

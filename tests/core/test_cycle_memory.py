@@ -1,6 +1,7 @@
 """What one cycle hands to the next through its report: conditions that held, ages, failures, money spent."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -9,10 +10,13 @@ from desk import FLAT_NOW, KEPT, LONG_BTC, STEP_MS, Desk
 from fakes import ScriptedModel
 from trader_samples import CYCLE_MS, D
 
-from wonttrade_dagster.core.errors import ModelUnavailableError
+from wonttrade_dagster.core.backtest import MemoryLedger
+from wonttrade_dagster.core.errors import ModelUnavailableError, StorageError
 from wonttrade_dagster.core.model import (
     BreakerRules,
+    CycleReport,
     DecisionRecord,
+    EquityPoint,
     LlmContext,
     ModelPrice,
     SpendingCaps,
@@ -102,3 +106,97 @@ def test_the_cap_of_the_day_pauses_the_calls() -> None:
     assert (desk.cycle(1).reason, len(desk.model.prompts)) == ("spending_cap", 1)
     tomorrow = 24 * 3_600_000 // STEP_MS
     assert desk.cycle(tomorrow).outcome == "applied"
+
+
+class FaultyLedger(MemoryLedger):
+    """A ledger whose disk answers nothing while the test says so."""
+
+    reports_readable = True
+    equity_readable = True
+
+    def last_report(self, before_ms: int) -> CycleReport | None:
+        if not self.reports_readable:
+            raise StorageError("too many open files")
+        return super().last_report(before_ms)
+
+    def equity(self) -> Sequence[EquityPoint]:
+        if not self.equity_readable:
+            raise StorageError("too many open files")
+        return super().equity()
+
+
+def spending_desk() -> tuple[Desk, FaultyLedger]:
+    ledger = FaultyLedger()
+    desk = Desk(ScriptedModel(LONG_BTC, KEPT), ledger=ledger, price=ModelPrice(D(1000), D(1000), D(1000)))
+    return desk, ledger
+
+
+@pytest.mark.parametrize("unreadable", [(2,), (2, 3)])
+def test_a_cycle_that_cannot_read_the_ones_before_does_not_make_them_forgotten(
+    unreadable: tuple[int, ...],
+) -> None:
+    desk, ledger = spending_desk()
+    desk.cycle(0)
+    desk.venue.value = D(31_000)
+    before = desk.cycle(1)
+    for number in unreadable:
+        ledger.reports_readable = False
+        blind = desk.cycle(number)
+        assert (blind.reason, blind.is_memory, blind.performance) == ("ledger_unreadable", False, None)
+    ledger.reports_readable = True
+    after = desk.cycle(4)
+    assert after.is_memory
+    assert before.performance is not None
+    assert after.performance is not None
+    assert after.performance.opening_equity_usd == before.performance.opening_equity_usd == 30_000
+    assert after.performance.fees_usd == before.performance.fees_usd == D("1.5")
+    assert after.performance.invocations == before.performance.invocations + 1
+    assert after.spending.total_usd == before.spending.total_usd + (decided(desk).cost_usd or 0)
+    assert after.spending.day_usd == after.spending.total_usd
+    assert after.held_since == before.held_since
+
+
+def test_what_was_filled_before_a_cycle_that_could_read_nothing_is_booked_by_the_next() -> None:
+    desk, ledger = spending_desk()
+    desk.cycle(0)
+    desk.cycle(1)
+    fired = replace(desk.venue.booked[0], time_ms=CYCLE_MS + 2 * STEP_MS - 60_000, tid=777)
+    desk.venue.booked.append(fired)
+    ledger.reports_readable = False
+    assert desk.cycle(2).fills == ()
+    ledger.reports_readable = True
+    assert [fill.tid for fill in desk.cycle(3).fills] == [777]
+    assert desk.cycle(4).fills == ()
+
+
+def test_a_row_of_failures_goes_on_behind_a_cycle_that_could_read_nothing() -> None:
+    desk, ledger = spending_desk()
+    desk.model.script = [LONG_BTC, DOWN, DOWN]
+    desk.breaker = BreakerRules(failures=2, first_pause_ms=4 * STEP_MS, max_pause_ms=8 * STEP_MS)
+    for number in range(3):
+        desk.cycle(number)
+    ledger.reports_readable = False
+    desk.cycle(3)
+    ledger.reports_readable = True
+    assert desk.cycle(4).reason == "breaker_open"
+
+
+def test_a_curve_that_cannot_be_read_costs_one_sharpe_ratio_and_no_total() -> None:
+    desk, ledger = spending_desk()
+    desk.cycle(0)
+    before = desk.cycle(1)
+    assert before.performance is not None
+    ledger.report = replace(before, performance=replace(before.performance, returns=None))
+    ledger.equity_readable = False
+    blind = desk.cycle(2)
+    ledger.equity_readable = True
+    after = desk.cycle(3)
+    assert blind.performance is not None
+    assert after.performance is not None
+    assert (blind.is_memory, blind.performance.returns) == (True, None)
+    assert (blind.performance.fees_usd, blind.spending.total_usd) == (
+        before.performance.fees_usd,
+        before.spending.total_usd + before.spending.last_usd,
+    )
+    assert after.performance.returns is not None
+    assert after.performance.returns.last_at_ms == CYCLE_MS + 3 * STEP_MS

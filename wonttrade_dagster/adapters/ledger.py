@@ -36,6 +36,7 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.ports import Ledger
+from wonttrade_dagster.core.report import recalling
 
 Connection = duckdb.DuckDBPyConnection | None
 """None where there is no file to ask, or none that can be asked now."""
@@ -145,6 +146,12 @@ class DuckDBLedger(Ledger):
             return ask(None)
 
     def _last_report(self, connection: Connection, before_ms: int) -> CycleReport | None:
+        newest = memory = self._newest_report(connection, before_ms)
+        while memory is not None and not memory.is_memory:
+            memory = self._newest_report(connection, memory.cycle_ms)
+        return newest if newest is None or newest is memory else recalling(newest, memory)
+
+    def _newest_report(self, connection: Connection, before_ms: int) -> CycleReport | None:
         cycles = self._cycles(connection, Stage.CYCLE_REPORTS, before_ms)
         reports = (self._decoded(connection, cycle, Stage.CYCLE_REPORTS, CycleReport) for cycle in cycles)
         report: CycleReport | None = next((report for report in reports if report is not None), None)

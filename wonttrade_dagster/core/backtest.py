@@ -26,6 +26,7 @@ from wonttrade_dagster.core.model import (
     Stage,
 )
 from wonttrade_dagster.core.ports import AuditSink, Ledger
+from wonttrade_dagster.core.report import recalling
 
 MINUTE_MS = 60_000
 SECOND_MS = 1_000
@@ -105,7 +106,7 @@ class MemoryLedger(Ledger):
         if refusal is None and isinstance(record.outcome, Decision):
             self.applied, self.applied_cycle_ms = record.outcome, cycle_ms
             self.applied_fills = execution.fills
-        self.report = report
+        self.report = report if report.is_memory else recalling(report, self.report)
         if report.account_value_usd is not None:
             self.points.append(EquityPoint(cycle_ms, report.account_value_usd))
 

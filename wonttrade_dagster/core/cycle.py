@@ -46,7 +46,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.performance import return_sums, sharpe_of, with_point
 from wonttrade_dagster.core.planning import Planning
-from wonttrade_dagster.core.report import build_report, remembering
+from wonttrade_dagster.core.report import build_report, remembering, without_memory
 from wonttrade_dagster.core.spending import capped
 from wonttrade_dagster.core.state import Activity, performance_at
 
@@ -281,9 +281,9 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
     now_ms = run.parts.clock.now_ms()
     try:
         last = run.parts.ledger.last_report(run.cycle_ms)
-        performance = _performance(run, account, last)
-    except StorageError:  # it refused the decision already; totals that cannot be read are not begun anew
-        return build_report(run.cycle_ms, stages, account, None, None, None, now_ms)
+    except StorageError:  # totals that cannot be read are not begun anew: the next cycle goes on from them
+        return without_memory(build_report(run.cycle_ms, stages, account, None, None, None, now_ms))
+    performance = _performance(run, account, last)
     activity = _activity(run, account, last)
     report = build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
     return remembering(report, run.read(Stage.DECISIONS), last, run.parts.breaker)
@@ -310,7 +310,10 @@ def _performance(
     start = performance_at(before if isinstance(before, AccountSnapshot) else account, last, run.cycle_ms)
     if start.opening_equity_usd <= 0:
         return None  # nothing was deposited yet: the first cycle with money in it opens
-    returns = _returns(run, start, last)
+    try:
+        returns = _returns(run, start, last)
+    except StorageError:  # the curve is read by the next report: what is known of it stays
+        return start
     if run.cycle_ms > returns.last_at_ms:  # the first cycle's point is the opening equity itself
         returns = with_point(returns, run.cycle_ms, float(account.account_value_usd))
     return replace(

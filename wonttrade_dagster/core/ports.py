@@ -140,7 +140,10 @@ class Ledger(ABC):
 
     @abstractmethod
     def last_report(self, before_ms: int) -> CycleReport | None:
-        """The newest report of a cycle before ``before_ms``."""
+        """The newest report of a cycle before ``before_ms``, with the running totals that are known by then.
+
+        One that is no memory is told by ``core.report.recalling``. Raises ``StorageError``.
+        """
 
     @abstractmethod
     def equity(self) -> Sequence[EquityPoint]:

@@ -170,6 +170,30 @@ def remembering(
     )
 
 
+def without_memory(report: CycleReport) -> CycleReport:
+    """The report of a cycle that could not read those before it: to be read, not to be counted on from."""
+    return replace(report, is_memory=False)
+
+
+def recalling(newest: CycleReport, memory: CycleReport | None) -> CycleReport:
+    """What the cycle after ``newest`` must know: how that ended, and everything that ``memory`` carries.
+
+    Args:
+        newest: the last report, which could not read the ones before it.
+        memory: the last one that could; None when there is none, and totals begin with ``newest``.
+    """
+    if memory is None:
+        return newest
+    return replace(
+        newest,
+        activity_until_ms=memory.activity_until_ms,  # nothing was booked since
+        performance=memory.performance,
+        breaker=memory.breaker,
+        spending=memory.spending,
+        held_since=memory.held_since,
+    )
+
+
 def _held_since(report: CycleReport, last: CycleReport | None) -> tuple[tuple[str, int], ...]:
     """Since which report each side is held; where the account could not be read, what is known stays."""
     known = dict(last.held_since) if last else {}

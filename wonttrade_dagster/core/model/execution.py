@@ -96,6 +96,9 @@ class CycleReport:
     fired: tuple[int, ...] = ()
     """Conditions of the prior plan that held, and whether the model gave the plan up then."""
     obeyed: bool | None = None
+    is_memory: bool = True
+    """False: the reports before it could not be read, so that its running totals are not theirs, see
+    ``core.report.recalling``."""
 
 
 @dataclass(frozen=True, slots=True)
