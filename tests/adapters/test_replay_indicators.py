@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from market_samples import DAY_MS, random_candles, utc_ms
 
@@ -80,8 +81,8 @@ def test_results_from_before_lengths_could_be_configured_are_always_cut_from_one
     )
 
 
-def encode_frame(frame: object) -> str:
-    return str(frame.to_dict(as_series=False))  # type: ignore[attr-defined]
+def encode_frame(frame: pl.DataFrame) -> str:
+    return str(frame.to_dict(as_series=False))
 
 
 def test_the_usual_lengths_forget_within_the_usual_history_and_no_longer_ones_do() -> None:

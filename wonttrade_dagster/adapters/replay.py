@@ -131,17 +131,13 @@ class BacktestReplayProvider(MarketData):
                 one pass, as in results from before lengths could be configured.
 
         Raises:
-            HistoryError: candles are missing, or a symbol is unknown; names everything that is.
+            HistoryError: the range is empty, candles are missing, or a symbol is unknown; names everything.
             StorageLockedError: another process holds the history's file.
         """
         self._span = ReplayRange(from_ms, to_ms, history_bars)
         self._assets = assets
         self._indicators = indicators
         self._intervals = (intraday_interval, long_interval)
-        if from_ms >= to_ms:
-            raise HistoryError(
-                f"the range {utc_text(from_ms)} to {utc_text(to_ms)} is empty: give a later end"
-            )
         self._tapes = self._load_all(history, tuple(symbols))
 
     def assets(self) -> Mapping[str, AssetSpec]:

@@ -25,11 +25,21 @@ _REMEDY = "add the missing candles with `wonttrade history import FILE`"
 
 @dataclass(frozen=True, slots=True)
 class ReplayRange:
-    """Which part of history a backtest replays: decisions in ``[from_ms, to_ms)``, warm-up before it."""
+    """Which part of history a backtest replays: decisions in ``[from_ms, to_ms)``, warm-up before it.
+
+    Raises:
+        HistoryError: it is empty.
+    """
 
     from_ms: int
     to_ms: int
     history_bars: int
+
+    def __post_init__(self) -> None:
+        if self.from_ms >= self.to_ms:
+            raise HistoryError(
+                f"the range {utc_text(self.from_ms)} to {utc_text(self.to_ms)} is empty: give a later end"
+            )
 
     def warm_up_ms(self, interval: str) -> int:
         """Open time of the first candle wanted: ``history_bars`` closed ones at ``from_ms``."""

@@ -29,6 +29,7 @@ from wonttrade_dagster.adapters.backtest_shards import (
 )
 from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.adapters.report.writer import REPORT_NAME
+from wonttrade_dagster.cli.backtest_shards import run_shards
 from wonttrade_dagster.cli.graphql import DagsterError, DagsterGraphQL
 from wonttrade_dagster.cli.home import running_instance
 from wonttrade_dagster.cli.output import err, out, print_json, print_table, progress
@@ -149,9 +150,9 @@ def run_backtest_command(config: Path, request: BacktestRequest, *, as_json: boo
 
 def check_request(settings: Settings, request: BacktestRequest) -> Launch:
     """Everything that can be known to be wrong before anything is launched."""
-    from wonttrade_dagster.defs.backtest_estimate import estimated, refuse_above_cap  # noqa: PLC0415
-    from wonttrade_dagster.defs.backtest_run import replay_of  # noqa: PLC0415
-    from wonttrade_dagster.defs.compose import market_history, prompt_template  # noqa: PLC0415
+    from wonttrade_dagster.defs.backtest_estimate import estimated, refuse_above_cap  # noqa: PLC0415 (every part)
+    from wonttrade_dagster.defs.backtest_run import replay_of  # noqa: PLC0415 (every part)
+    from wonttrade_dagster.defs.compose import market_history, prompt_template  # noqa: PLC0415 (every part)
 
     plan = request.resumed or _new_plan(settings, request)
     missing = plan.windows
@@ -209,7 +210,7 @@ def in_foreground(launch: Launch) -> str:
 def _here(launch: Launch, plan: ShardPlan) -> None:
     """One window in this process."""
     from wonttrade_dagster.cli.jobs import run_job  # noqa: PLC0415 (Dagster takes seconds)
-    from wonttrade_dagster.defs.backtest import JOB_NAME, range_tags  # noqa: PLC0415
+    from wonttrade_dagster.defs.backtest import JOB_NAME, range_tags  # noqa: PLC0415 (Dagster takes seconds)
 
     (window,) = plan.windows
     tags = range_tags(plan.backtest_id, window.first_day, window.last_day)
@@ -217,8 +218,6 @@ def _here(launch: Launch, plan: ShardPlan) -> None:
 
 
 def _shards_in_foreground(launch: Launch, plan: ShardPlan) -> None:
-    from wonttrade_dagster.cli.backtest_shards import run_shards  # noqa: PLC0415
-
     folder = backtest_folder(launch.settings.data_dir, plan.backtest_id)
     claim_plan(folder, plan)
     if launch.missing:
@@ -234,7 +233,7 @@ def _merge(launch: Launch, plan: ShardPlan) -> None:
 
 def _through_dagster(launch: Launch, url: str) -> str:
     """A backfill over the running Dagster, by the call the UI makes."""
-    from wonttrade_dagster.defs.backtest import BACKTEST_ID_TAG, FAMILY  # noqa: PLC0415
+    from wonttrade_dagster.defs.backtest import BACKTEST_ID_TAG, FAMILY  # noqa: PLC0415 (Dagster takes seconds)
 
     if not launch.missing:
         _merge(launch, launch.plan)

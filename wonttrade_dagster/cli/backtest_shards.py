@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from wonttrade_dagster.adapters.backtest_shards import ShardPlan
+from wonttrade_dagster.cli.home import prepare_home
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.shards import Window
 from wonttrade_dagster.settings import Settings, load_settings
@@ -85,8 +86,6 @@ def _make_home(settings: Settings) -> None:
     """Dagster's tables, made once: processes that made them at the same time would disturb each other."""
     import dagster as dg  # noqa: PLC0415 (takes seconds)
 
-    from wonttrade_dagster.cli.home import prepare_home  # noqa: PLC0415
-
     with dg.DagsterInstance.from_config(str(prepare_home(settings))) as instance:
         instance.get_runs_count()
 
@@ -129,7 +128,7 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from wonttrade_dagster.cli.jobs import run_job  # noqa: PLC0415 (takes seconds: the watch stands before)
-    from wonttrade_dagster.defs.backtest import JOB_NAME  # noqa: PLC0415
+    from wonttrade_dagster.defs.backtest import JOB_NAME  # noqa: PLC0415 (as above)
 
     try:
         settings = load_settings(Path(request["config"]))
