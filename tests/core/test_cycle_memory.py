@@ -200,3 +200,14 @@ def test_a_curve_that_cannot_be_read_costs_one_sharpe_ratio_and_no_total() -> No
     )
     assert after.performance.returns is not None
     assert after.performance.returns.last_at_ms == CYCLE_MS + 3 * STEP_MS
+
+
+def test_a_repaired_reply_is_two_calls_and_the_next_is_expected_to_cost_one() -> None:
+    desk, _ = spending_desk()
+    desk.model.script = ["prose", LONG_BTC]
+    parts = desk.parts()
+    repairing = replace(parts, decision_engine=replace(parts.decision_engine, repairs=True))
+    desk.parts = lambda: repairing
+    spent = desk.cycle(0).spending
+    assert len(desk.model.prompts) == 2
+    assert (spent.day_usd, spent.last_usd) == (D("0.8"), D("0.4"))

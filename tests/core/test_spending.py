@@ -14,7 +14,7 @@ from wonttrade_dagster.core.model import (
     SpendingCaps,
     TokenUsage,
 )
-from wonttrade_dagster.core.spending import after_call, capped, cost_usd, replies_cost_usd
+from wonttrade_dagster.core.spending import after_calls, capped, cost_usd, replies_cost_usd
 
 PRICE = ModelPrice(input_usd=D("1.25"), cached_input_usd=D("0.125"), output_usd=D(10))
 DAY_MS = 86_400_000
@@ -40,22 +40,40 @@ def test_a_cost_that_nobody_knows_is_not_zero() -> None:
     assert replies_cost_usd((reply(TokenUsage(5, 5)),), None) is None
     assert replies_cost_usd((reply(TokenUsage()),), PRICE) is None
     assert replies_cost_usd((), PRICE) is None
-    spent = after_call(NOTHING_SPENT, CYCLE_MS, None, was_called=True)
+    spent = after_calls(NOTHING_SPENT, CYCLE_MS, None, 1)
     assert (spent.total_usd, spent.unpriced_calls) == (0, 1)
-    assert after_call(NOTHING_SPENT, CYCLE_MS, None, was_called=False).unpriced_calls == 0
+    assert after_calls(NOTHING_SPENT, CYCLE_MS, None, 0).unpriced_calls == 0
 
 
 def test_the_day_begins_anew_at_midnight_utc_and_the_total_does_not() -> None:
-    spent = after_call(NOTHING_SPENT, CYCLE_MS, D("0.4"), was_called=True)
-    spent = after_call(spent, CYCLE_MS + 60_000, D("0.2"), was_called=True)
+    spent = after_calls(NOTHING_SPENT, CYCLE_MS, D("0.4"), 1)
+    spent = after_calls(spent, CYCLE_MS + 60_000, D("0.2"), 1)
     assert (spent.day_usd, spent.total_usd, spent.last_usd) == (D("0.6"), D("0.6"), D("0.2"))
     caps = SpendingCaps(per_day_usd=D("0.7"))
     refused = capped(spent, caps, CYCLE_MS + 120_000)
     assert refused is not None
     assert (refused.reason, "0.6000 USD today" in refused.detail) == ("spending_cap", True)
     assert capped(spent, caps, CYCLE_MS + DAY_MS) is None
-    spent = after_call(spent, CYCLE_MS + DAY_MS, D("0.1"), was_called=True)
+    spent = after_calls(spent, CYCLE_MS + DAY_MS, D("0.1"), 1)
     assert (spent.day_usd, spent.total_usd) == (D("0.1"), D("0.7"))
+
+
+def test_a_call_dearer_than_the_cap_of_a_day_is_made_once_a_day_and_never_for_the_last_time() -> None:
+    caps, spent = SpendingCaps(per_day_usd=D("0.05")), NOTHING_SPENT
+    for day in (0, 1, 30, 365):
+        morning_ms = CYCLE_MS // DAY_MS * DAY_MS + day * DAY_MS
+        assert capped(spent, caps, morning_ms) is None
+        spent = after_calls(spent, morning_ms, D("0.06"), 1)
+        assert capped(spent, caps, morning_ms + 60_000) is not None
+    spent = after_calls(spent, CYCLE_MS + 400 * DAY_MS, D("0.01"), 1)
+    assert capped(spent, caps, CYCLE_MS + 400 * DAY_MS + 60_000) is None, "the price has fallen"
+
+
+def test_a_cycle_with_a_repair_made_two_calls_and_the_next_is_expected_to_cost_one() -> None:
+    spent = after_calls(NOTHING_SPENT, CYCLE_MS, D("0.06"), 2)
+    assert (spent.day_usd, spent.total_usd, spent.last_usd) == (D("0.06"), D("0.06"), D("0.03"))
+    assert capped(spent, SpendingCaps(per_day_usd=D("0.09")), CYCLE_MS + 60_000) is None
+    assert capped(spent, SpendingCaps(per_day_usd=D("0.08")), CYCLE_MS + 60_000) is not None
 
 
 @pytest.mark.parametrize(("total", "is_capped"), [("0.8", False), ("0.79", True)])
@@ -72,5 +90,5 @@ def test_calls_that_cost_what_the_one_before_did_never_pass_the_cap(costs: list[
     for number, cost in enumerate(costs):
         at_ms = CYCLE_MS // DAY_MS * DAY_MS + number * 60_000
         if capped(spent, cap, at_ms) is None:
-            spent = after_call(spent, at_ms, cost, was_called=True)
+            spent = after_calls(spent, at_ms, cost, 1)
     assert spent.day_usd <= 1 + highest

@@ -30,7 +30,7 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.precision import wire
-from wonttrade_dagster.core.spending import after_call
+from wonttrade_dagster.core.spending import after_calls
 from wonttrade_dagster.core.state import Activity
 
 _FAILED = frozenset({ActionStatus.ERROR, ActionStatus.UNKNOWN})
@@ -158,16 +158,22 @@ def remembering(
     """The report with what the next cycle must know of this one and all before it."""
     breaker = last.breaker if last else UNBROKEN
     spending = last.spending if last else NOTHING_SPENT
-    was_called = record.reply is not None or report.reason in {"model_unavailable", "model_answer"}
     failure = f"{report.reason}: {report.detail}" if report.outcome == "refused" else ""
     return replace(
         report,
         breaker=after_cycle(breaker, report.cycle_ms, failure, rules),
-        spending=after_call(spending, report.cycle_ms, record.cost_usd, was_called=was_called),
+        spending=after_calls(spending, report.cycle_ms, record.cost_usd, calls_made(record)),
         held_since=_held_since(report, last),
         fired=record.fired,
         obeyed=record.obeyed,
     )
+
+
+def calls_made(record: DecisionRecord) -> int:
+    """How often the model was asked, as far as the record tells: one call that brought no reply counts."""
+    outcome = record.outcome
+    is_lost = isinstance(outcome, Refusal) and outcome.reason in {"model_unavailable", "model_answer"}
+    return len(record.replies) or int(is_lost)
 
 
 def without_memory(report: CycleReport) -> CycleReport:

@@ -37,10 +37,14 @@ def replies_cost_usd(replies: Sequence[ModelReply], price: ModelPrice | None) ->
 
 
 def capped(spent: Spending, caps: SpendingCaps, cycle_ms: int) -> Refusal | None:
-    """Why the model is not asked: the next call, at the last one's cost, would go beyond a cap."""
+    """Why the model is not asked: the next call, at the last one's cost, would go beyond a cap.
+
+    The first call of a day is always made: one that alone costs more than the cap is no reason never to ask
+    again, for its cost could then never be found to have fallen.
+    """
     today = _on_day(spent, cycle_ms)
     day, total = caps.per_day_usd, caps.in_all_usd
-    if day is not None and today.day_usd + spent.last_usd > day:
+    if day is not None and today.day_usd + min(spent.last_usd, day) > day:
         said = (
             f"model calls have cost {today.day_usd:.4f} USD today and the next may cost {spent.last_usd:.4f}"
         )
@@ -55,12 +59,20 @@ def _so_far(cost: str, next_usd: Decimal) -> str:
     return f"model calls have cost {cost} and the next may cost {next_usd:.4f}"
 
 
-def after_call(spent: Spending, cycle_ms: int, cost: Decimal | None, *, was_called: bool) -> Spending:
-    """The totals after a cycle; ``cost`` None: a call whose cost nobody knows, or none at all."""
+def after_calls(spent: Spending, cycle_ms: int, cost: Decimal | None, calls: int) -> Spending:
+    """The totals after a cycle.
+
+    Args:
+        spent: before it.
+        cycle_ms: the cycle.
+        cost: of its calls together; None where nobody knows it, or there was none.
+        calls: how many were made: a repair is a call of its own, and the two share the cost evenly.
+    """
     today = _on_day(spent, cycle_ms)
     if cost is None:
-        return replace(today, unpriced_calls=today.unpriced_calls + was_called)
-    return replace(today, day_usd=today.day_usd + cost, total_usd=today.total_usd + cost, last_usd=cost)
+        return replace(today, unpriced_calls=today.unpriced_calls + calls)
+    each = cost / max(calls, 1)
+    return replace(today, day_usd=today.day_usd + cost, total_usd=today.total_usd + cost, last_usd=each)
 
 
 def _on_day(spent: Spending, cycle_ms: int) -> Spending:

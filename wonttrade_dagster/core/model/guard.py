@@ -75,7 +75,7 @@ class Spending:
         day: UTC day number since the epoch that ``day_usd`` belongs to.
         day_usd: on that day.
         total_usd: since the records begin.
-        last_usd: the last call: what the next one is expected to cost.
+        last_usd: one call of the last cycle that made any: what the next one is expected to cost.
         unpriced_calls: calls that failed without telling their tokens, or without a configured price.
     """
 
