@@ -4,13 +4,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from background import in_background
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 from sandbox_control import control_of
@@ -93,25 +93,12 @@ def scene_of(
     return Scene(sandbox, stream, StreamWindows(folder, identity, clock), clock, folder, identity)
 
 
-@contextmanager
-def running(stream: MarketStream) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=stream.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
-
-
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     clock = FastClock(SPEED)
     with Sandbox(seed=7, clock_ms=clock.now_ms) as sandbox:
         scene = scene_of(sandbox, tmp_path, clock, ("1m", "15m"), BARS)
-        with running(scene.stream):
+        with in_background(scene.stream.run):
             scene.wait_for(scene.by_stream)
             yield scene
 
@@ -166,7 +153,7 @@ def test_a_refused_subscription_is_told(tmp_path: Path) -> None:
     clock = FastClock(SPEED)
     with Sandbox(seed=7, clock_ms=clock.now_ms) as sandbox:
         scene = scene_of(sandbox, tmp_path, clock, ("1m", "15m"), BARS, account="not-an-address")
-        with running(scene.stream):
+        with in_background(scene.stream.run):
             scene.wait_for(lambda: (now := scene.reader.now()) and "not-an-address" in now.problem)
 
 

@@ -1,14 +1,12 @@
 """Where a cycle's market came from, how old it was, and why not from the stream: in the log and in the UI."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from background import in_background
 from loopback import CANARIES, Loopback, SetBackClock, trade
 
 from wonttrade_dagster.adapters.clock import SystemClock
@@ -16,7 +14,7 @@ from wonttrade_dagster.core.model import MarketSnapshot, Stage
 from wonttrade_dagster.defs.compose import market_stream, stream_windows
 from wonttrade_dagster.defs.metadata import describe
 from wonttrade_dagster.defs.stages import stage_key
-from wonttrade_dagster.settings import Settings, load_settings
+from wonttrade_dagster.settings import load_settings
 
 PIECES = {f"{symbol} {piece}" for symbol in ("BTC", "ETH") for piece in ("context", "5m", "4h")}
 
@@ -39,18 +37,6 @@ def sources(pieces: dg.TableMetadataValue) -> dict[str, object]:
     return {record.data["piece"]: record.data["source"] for record in pieces.records}
 
 
-@contextmanager
-def streaming(settings: Settings) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=market_stream(settings, SystemClock()).run, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10)
-
-
 def test_a_cycle_tells_where_its_market_came_from_and_why_not_from_the_stream(
     loopback: Loopback, clock: SetBackClock, tmp_path: Path
 ) -> None:
@@ -61,7 +47,7 @@ def test_a_cycle_tells_where_its_market_came_from_and_why_not_from_the_stream(
     assert (metadata["source"], metadata["stream_miss"]) == ("rest", "no stream has run")
     assert line["ages_ms"].keys() == PIECES
     assert metadata["pieces"] == dict.fromkeys(PIECES, "rest")
-    with streaming(settings):
+    with in_background(market_stream(settings, SystemClock()).run):
         cycle_ms = clock.next_minute()
         windows, until = stream_windows(settings, SystemClock()), time.monotonic() + 30
         while not isinstance(windows.snapshot(cycle_ms), MarketSnapshot):

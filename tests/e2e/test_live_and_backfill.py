@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from backfills import LAUNCH
 from hyperliquid.info import Info
 from processes import (
     BIN,
@@ -32,15 +33,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DAYS = ("2025-06-02", "2025-06-03")
 RUNS = """
 { runsOrError(limit: 50) { ... on Runs { results { runId status jobName tags { key value } } } } }
-"""
-LAUNCH = """
-mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfillParams) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
 """
 BACKFILL = """
 query Backfill($id: String!) {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backfills import LAUNCH
 from loopback import generated_history
 from processes import BIN, free_port, graphql, is_up, process, sandbox, settings_file, wait_for
 
@@ -19,15 +20,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 FIRST_MS = 1_748_736_000_000
 DAYS = ["2025-06-01", "2025-06-02", "2025-06-03"]
-LAUNCH = """
-mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfillParams) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
 RUNS = """
 { runsOrError(limit: 50) { ... on Runs { results { status startTime endTime tags { key value } } } } }
 """

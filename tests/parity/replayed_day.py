@@ -4,7 +4,6 @@ Both sides are put together by the product's own functions out of one ``wonttrad
 ours: it runs as the machine's, and jumps ahead to the next time that is looked at.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from typing import Any
 from loopback import Loopback
 
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
-from wonttrade_dagster.adapters.hyperliquid.stream import MarketStream
 from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamMiss
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.cli.app import run
@@ -259,20 +257,6 @@ def both_sides(served: ServedDay, from_ms: int, to_ms: int) -> ReplayedDay:
         history, live.state.assets(), SYMBOLS, from_ms=from_ms, to_ms=to_ms, **as_of.windows
     )
     return ReplayedDay(settings, served.clock, live, backtest, replay)
-
-
-@contextmanager
-def in_background(stream: MarketStream) -> Iterator[None]:
-    """Let a stream run, as ``wonttrade up`` does."""
-    stop = threading.Event()
-    thread = threading.Thread(target=stream.run, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def listened(day: ReplayedDay, cycle_ms: int) -> MarketSnapshot:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from background import in_background
 from replayed_day import (
     FROM_MS,
     TIMES,
     ReplayedDay,
     assert_parity,
-    in_background,
     known_to_history,
     listened,
     ms,
@@ -40,7 +40,7 @@ def test_a_live_cycle_and_a_backtest_see_the_same_bytes(day: ReplayedDay) -> Non
         snapshot = day.live_snapshot(cycle_ms)
         assert (snapshot.source, snapshot.stream_miss) == ("rest", "no stream has run")
         assert_parity(day, snapshot)
-    with in_background(market_stream(day.settings, SystemClock())):
+    with in_background(market_stream(day.settings, SystemClock()).run):
         for cycle_ms in BY_STREAM:
             day.clock.jump_to(cycle_ms + 150)
             assert_parity(day, listened(day, cycle_ms))

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from background import in_background
 from replayed_day import (
     TIMES,
     ReplayedDay,
     assert_parity,
-    in_background,
     listened,
     ms,
     replayed_day,
@@ -36,7 +36,7 @@ def day(tmp_path_factory: pytest.TempPathFactory, market_data: Path) -> Iterator
     folder = tmp_path_factory.mktemp("stream")
     with (
         replayed_day(folder, market_data, by_stream) as day,
-        in_background(market_stream(day.settings, SystemClock())),
+        in_background(market_stream(day.settings, SystemClock()).run),
     ):
         yield day
 
