@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from execution_samples import LONG, NO, next_cycle, opened, planned, run, statuses
-from paper_venue import ASSETS, RULES, Journal, PaperVenue, decision, target
+from paper_venue import ASSETS, CYCLE_MS, RULES, Journal, PaperVenue, decision, target
 
 from wonttrade_dagster.core.errors import VenueUnavailableError
 from wonttrade_dagster.core.execution import ExecutionService
@@ -176,11 +176,10 @@ def test_assets_that_cannot_be_asked_for_do_not_end_the_execution() -> None:
         def __getitem__(self, symbol: str) -> object:
             raise VenueUnavailableError("no answer")
 
-    venue = PaperVenue()
-    venue.reject = {"stop_loss"}
-    run(venue, LONG, rules=replace(RULES, crossed_stop="alert"))
-    venue.reject = set()
-    plan = planned(venue._snapshot(), NO, prior=LONG, now_ms=venue.clock.now_ms())
+    venue = opened()
+    venue.orders.clear()
+    plan = planned(venue._snapshot(), NO, prior=LONG, cycle_ms=CYCLE_MS + 60_000)
+    venue.marks["BTC"] = Decimal(75_000)  # the stop is crossed: only a close, which needs the asset, is left
     report = ExecutionService(venue, Journal(), venue.clock, RULES, Unasked()).execute(plan)
-    assert statuses(report) == ["unknown"]
+    assert statuses(report) == ["error", "unknown", "resting"]
     assert report.account is not None

@@ -1,8 +1,8 @@
 """ExecutionService: carries a plan out on a venue and reads back what it holds now.
 
 Belongs here: when an order may go out, what must be true before the next one does, and what is reported.
-Does not belong here: which orders are wanted (``core.reconcile``), how they travel (the ``Venue`` port), when
-the account is read again (``core.read_back``).
+Does not belong here: which orders are wanted (``core.reconcile``), how they travel (the ``Venue`` port),
+seeing protection through (``core.safeguard``), when the account is read again (``core.read_back``).
 
 The money rules it keeps: an order is written down before it is sent; the venue is asked by client order id
 first, and a failed question is never proof of absence; only a fresh decision increases exposure; protection
@@ -11,7 +11,7 @@ only after that; a flip opens only after the account was seen flat.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from wonttrade_dagster.core.alerts import stop_alert
@@ -27,21 +27,17 @@ from wonttrade_dagster.core.model import (
     ExecutionReport,
     ExecutionRules,
     Fill,
-    Leg,
     OrderPurpose,
     PlaceOrder,
     SetLeverage,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Venue
-from wonttrade_dagster.core.precision import wire
-from wonttrade_dagster.core.protection import is_crossed
 from wonttrade_dagster.core.read_back import Exposure, ReadBack
+from wonttrade_dagster.core.safeguard import Safeguard
 from wonttrade_dagster.core.sending import MAY_STAND, OrderSender
 
 FILL_CLOCK_TOLERANCE_MS = 60_000
 """Fills are asked for from this long before the first order: the venue's clock is not ours."""
-REJECTED_PAUSE_SECONDS = 0.5
-"""Before a rejected stop is sent once more: a mark that jumped may be back, a full book emptier."""
 _MAY_HAVE_FILLED = frozenset({ActionStatus.FILLED, ActionStatus.UNKNOWN})
 
 
@@ -97,6 +93,19 @@ class _Run:
     expected: dict[str, Decimal] = field(default_factory=dict)
     """Signed sizes that the answers so far promise."""
     blocked: dict[str, str] = field(default_factory=dict)
+    safeguard: Safeguard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.safeguard = Safeguard(
+            self.plan,
+            self.clock,
+            self.rules,
+            self.read_back,
+            self.sender,
+            self._trade,
+            self.results,
+            self.expected,
+        )
 
     @property
     def alerts(self) -> list[str]:
@@ -106,7 +115,7 @@ class _Run:
         started_ms = self.clock.now_ms()
         for action in self.plan.actions:
             self._attempt(action)
-        self._confirm_stops()
+        self.safeguard.confirm()
         is_fresh = self.read_back.is_fresh()
         if self.results and not is_fresh:
             self.alerts.append(
@@ -147,7 +156,7 @@ class _Run:
         elif action.leg is None:
             self.results.append(self._trade(action))
         else:
-            self._protect(action, action.leg)
+            self.safeguard.protect(action, action.leg)
 
     # --- entries, reductions, closes ---------------------------------------------------------------
 
@@ -188,84 +197,6 @@ class _Run:
             self.blocked[change.symbol] = f"leverage {change.leverage}x was not set ({result.message})"
         return result
 
-    # --- protection --------------------------------------------------------------------------------
-
-    def _protect(self, order: PlaceOrder, leg: Leg) -> None:
-        held = self._held(order)
-        if held == 0 or order.is_buy != (held < 0):
-            self.results.append(ActionResult(order, ActionStatus.SKIPPED, "no position of that side is held"))
-            return
-        sized = order if order.size_base == abs(held) else replace(order, size_base=abs(held))
-        if self._stands_already(sized):
-            self.results.append(ActionResult(sized, ActionStatus.SKIPPED, "the same protection stands"))
-            return
-        result = self.sender.send_once(sized)
-        is_crossed_now = result.status is ActionStatus.ERROR and self._was_crossed(sized)
-        is_bare = result.status is ActionStatus.ERROR and order.replaces_oid is None
-        if is_bare and leg is Leg.STOP_LOSS and not is_crossed_now:
-            result = self._once_more(sized, result.message)
-        self.results.append(result)
-        if leg is Leg.STOP_LOSS:
-            self._watch_stop(self.sender.sent_cloid(order.cloid), order)
-        if result.status is ActionStatus.ERROR:
-            self._on_rejected(sized, result.message, held, is_crossed_now=is_crossed_now)
-
-    def _held(self, order: PlaceOrder) -> Decimal:
-        """Signed size that protection must cover: what is really held, else what the answers promise."""
-        believed = self.expected.get(order.symbol, self.read_back.size_base(order.symbol))
-        self.read_back.holds(order.symbol, believed, patient=order.symbol in self.expected)
-        if self.read_back.has_traded:
-            # The account cannot be read. Reduce-only protection of the planned size cannot do harm.
-            return -order.size_base if order.is_buy else order.size_base
-        return self.read_back.size_base(order.symbol) or believed
-
-    def _stands_already(self, order: PlaceOrder) -> bool:
-        """The old one still fits: an increase that was meant to resize it has not filled."""
-        old = self.read_back.order(order.replaces_oid)
-        return old is not None and (old.trigger_px, old.size_base) == (order.trigger_px, order.size_base)
-
-    def _watch_stop(self, cloid: str, order: PlaceOrder) -> None:
-        exposures = self.read_back.exposures
-        if order.symbol not in exposures:
-            if order.replaces_oid is not None:
-                return  # a moved stop: the old one stands until this one does
-            account = self.plan.account
-            exposures[order.symbol] = Exposure(account.taken_at_ms if account else self.clock.now_ms())
-        exposures[order.symbol].stop_cloid = cloid
-
-    def _was_crossed(self, order: PlaceOrder) -> bool:
-        """Whether the mark has passed a trigger that the venue did not take."""
-        account = self.read_back.read()
-        mark = account.mark_px(order.symbol) if account else None
-        if account is None or mark is None or order.trigger_px is None or order.leg is None:
-            return False
-        held = account.size_base(order.symbol)
-        return held != 0 and is_crossed(order.leg, order.trigger_px, mark, is_long=held > 0)
-
-    def _once_more(self, order: PlaceOrder, rejection: str) -> ActionResult:
-        """A stop rejected for no reason that lasts leaves the position bare until the next cycle."""
-        self.clock.sleep(REJECTED_PAUSE_SECONDS)
-        result = self.sender.send_once(order)
-        return replace(result, message=f"{result.message} (rejected at first: {rejection})".lstrip())
-
-    def _on_rejected(self, order: PlaceOrder, message: str, held: Decimal, *, is_crossed_now: bool) -> None:
-        name = order.purpose.value.replace("_", "-").upper()
-        self.alerts.append(f"THE {name} FOR {wire(abs(held))} {order.symbol} DOES NOT STAND: {message}")
-        is_stop = order.purpose is OrderPurpose.STOP_LOSS
-        if is_stop and is_crossed_now and self.rules.crossed_stop == "close":
-            self._close_crossed(order)
-
-    def _close_crossed(self, stop: PlaceOrder) -> None:
-        """A stop that the price has passed cannot rest: it becomes the close that it would have been."""
-        account = self.read_back.account
-        mark = account.mark_px(stop.symbol) if account else None
-        if account is None or mark is None or stop.trigger_px is None:
-            return
-        reason = f"its stop at {wire(stop.trigger_px)} was crossed before it could rest"
-        held = account.size_base(stop.symbol)
-        desk = self.sender.desk(stop.symbol)
-        self.results.append(self._trade(desk.marketable(OrderPurpose.CLOSE, -held, mark, reason, attempt=1)))
-
     # --- cancels -----------------------------------------------------------------------------------
 
     def _cancel(self, cancel: CancelOrder) -> ActionResult:
@@ -290,15 +221,6 @@ class _Run:
         return result.status in MAY_STAND and self.read_back.is_standing(result.action.cloid)
 
     # --- the report --------------------------------------------------------------------------------
-
-    def _confirm_stops(self) -> None:
-        stops = {e.stop_cloid for e in self.read_back.exposures.values() if e.confirmed_ms is None}
-        hopeful = any(r.status in MAY_STAND for r in self.sender.sent.values() if _cloid(r) in stops)
-        self.read_back.await_confirmations(patient=hopeful)
-        for symbol in self.read_back.unconfirmed():
-            held = wire(abs(self.read_back.size_base(symbol)))
-            seen = f"{held} {symbol} STANDS" if held != "0" else f"WHAT WAS FILLED OF {symbol} MAY STAND"
-            self.alerts.append(f"{seen} WITHOUT A CONFIRMED STOP-LOSS")
 
     def _tell_what_is_bare(self) -> None:
         """Whatever the reason, a tracked position never ends a cycle without its stop and without a word.

@@ -22,7 +22,8 @@ class Exposure:
     """A symbol that stands, or stood, without a confirmed stop since ``since_ms``."""
 
     since_ms: int
-    stop_cloid: str | None = None
+    stop_cloids: set[str] = field(default_factory=set)
+    """Ids under which its stop was sent: any of them may be the one that stands."""
     confirmed_ms: int | None = None
 
 
@@ -79,7 +80,7 @@ class ReadBack:
         self.account = account
         self.has_traded = self.has_changed = False
         for exposure in self.exposures.values():
-            if exposure.confirmed_ms is None and _has(account, exposure.stop_cloid):
+            if exposure.confirmed_ms is None and any(_has(account, c) for c in exposure.stop_cloids):
                 exposure.confirmed_ms = self.clock.now_ms()
         return account
 
@@ -120,5 +121,5 @@ class ReadBack:
         return False
 
 
-def _has(account: AccountSnapshot, cloid: str | None) -> bool:
-    return cloid is not None and any(order.cloid == cloid for order in account.open_orders)
+def _has(account: AccountSnapshot, cloid: str) -> bool:
+    return any(order.cloid == cloid for order in account.open_orders)

@@ -7,6 +7,7 @@ Does not belong here: which order comes next (``core.execution``), how it travel
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from wonttrade_dagster.core.client_order_id import cloid
 from wonttrade_dagster.core.errors import StorageError, VenueError
 from wonttrade_dagster.core.model import ActionResult, ActionStatus, AssetSpec, ExecutionRules, PlaceOrder
 from wonttrade_dagster.core.order_desk import OrderDesk
@@ -26,6 +27,7 @@ class OrderSender:
     Attributes:
         sent: results by the client order id in the plan; a result names the order as it was really sent.
         found: orders that an earlier run of this cycle had sent already.
+        used: ids that were asked for, or sent, in this run.
         alerts: what a person must know of.
     """
 
@@ -38,6 +40,7 @@ class OrderSender:
     read_back: ReadBack
     sent: dict[str, ActionResult] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     alerts: list[str] = field(default_factory=list)
 
     def desk(self, symbol: str) -> OrderDesk:
@@ -58,15 +61,35 @@ class OrderSender:
 
     def send_once(self, order: PlaceOrder) -> ActionResult:
         """Send it unless the venue knows it; protection whose id is used up goes out under the next one."""
-        candidate = order
-        result = self._find_or_send(candidate)
-        for attempt in range(1, MAX_ATTEMPTS if order.leg else 1):
-            if candidate.cloid not in self.found or result.status in MAY_STAND:
+        result = self._find_or_send(order)
+        while order.leg and _cloid(result) in self.found and result.status not in MAY_STAND:
+            candidate = self.next_id(order)
+            if candidate is None:
                 break
-            candidate = replace(order, cloid=self.desk(order.symbol).cloid(order.purpose, attempt))
             result = self._find_or_send(candidate)
         self.sent[order.cloid] = result
         return result
+
+    def send_again(self, order: PlaceOrder) -> ActionResult:
+        """A reducing order that is not seen to stand, or to have filled, under an id that is not used yet.
+
+        Never an entry: what was lost may arrive later, and only what is reduce-only does no harm twice.
+        """
+        if order.purpose.increases_exposure:
+            raise ValueError(f"the {order.purpose} of {order.symbol} must not be sent again")
+        candidate = self.next_id(order)
+        if candidate is not None:
+            self.sent[order.cloid] = self._find_or_send(candidate)
+        return self.sent[order.cloid]
+
+    def next_id(self, order: PlaceOrder) -> PlaceOrder | None:
+        """The order under the next id of its step that this run has not used; None when all are used."""
+        parts = self.rules.cloid_tag, self.cycle_ms, order.symbol, order.purpose.value
+        ids = [cloid(*parts, attempt) for attempt in range(2 * MAX_ATTEMPTS)]
+        # A plan may begin behind attempt 0: those before it are orders that stand, and are replaced.
+        first = ids.index(order.cloid) + 1 if order.cloid in ids else 0
+        fresh = (c for c in ids[first : first + MAX_ATTEMPTS - 1] if c not in self.used)
+        return next((replace(order, cloid=c) for c in fresh), None)
 
     def sent_before(self, order: PlaceOrder, hindrance: str) -> ActionResult:
         """What a run of this cycle before this one made of an order that must not go out (any more)."""
@@ -82,14 +105,23 @@ class OrderSender:
         return self.sent[order.cloid]
 
     def _find_or_send(self, order: PlaceOrder) -> ActionResult:
+        self.used.add(order.cloid)
         try:
             known = self.venue.find(order.cloid)
         except VenueError as error:
-            self.read_back.has_changed = True
-            self.read_back.has_traded |= order.leg is None
-            message = f"not sent: the venue could not be asked whether it knows this order ({error})"
-            return ActionResult(order, ActionStatus.UNKNOWN, message)
+            return self._send_unasked(order, error)
         return self._journal_and_send(order) if known is None else self._found(order, known)
+
+    def _send_unasked(self, order: PlaceOrder, error: VenueError) -> ActionResult:
+        """Protection does not wait for an answered question: under the next id it is at worst a double."""
+        candidate = self.next_id(order) if order.leg else None
+        if candidate is not None:
+            self.used.add(candidate.cloid)
+            return self._journal_and_send(candidate)
+        self.read_back.has_changed = True
+        self.read_back.has_traded |= order.leg is None
+        message = f"not sent: the venue could not be asked whether it knows this order ({error})"
+        return ActionResult(order, ActionStatus.UNKNOWN, message)
 
     def _found(self, order: PlaceOrder, known: ActionResult) -> ActionResult:
         """An order that a run before this one sent: what it left behind must be read, not believed."""
@@ -121,3 +153,7 @@ class OrderSender:
         if not order.purpose.increases_exposure:
             return order
         return replace(order, good_until_ms=self.cycle_ms + self.rules.max_decision_age_ms)
+
+
+def _cloid(result: ActionResult) -> str | None:
+    return result.action.cloid if isinstance(result.action, PlaceOrder) else None
