@@ -26,14 +26,19 @@ def standing(number: int, placed_at_ms: int = LATER_MS) -> OpenOrder:
     return OpenOrder("BTC", number, cloid(number), False, Decimal(1), Decimal(90_000), True, placed_at_ms)
 
 
+STEP_MS = LATER_MS - BEGAN_MS
+
+
 class Diary:
-    """A journal whose clock a test moves on; it began at ``BEGAN_MS``."""
+    """A journal whose clock a test moves on: a whole cycle at ``BEGAN_MS``, then ``LATER_MS`` has begun."""
 
     def __init__(self, folder: Path, account: str = "ours") -> None:
         self.clock = FixedClock(BEGAN_MS)
         self.journal = Journal(folder / "journal.ndjson", account=account, clock=self.clock)
-        self.journal.append("begun", BEGAN_MS, {})
+        self.journal.append("begun", BEGAN_MS, {"cycle_minutes": 10})
+        self.journal.append("cycle_report", BEGAN_MS, {})
         self.clock.set(LATER_MS)
+        self.journal.append("begun", LATER_MS, {"cycle_minutes": 10})
 
     def intent(self, number: int) -> None:
         self.journal.intent(LATER_MS, order(cloid(number)))
@@ -49,7 +54,7 @@ def diary(tmp_path: Path) -> Diary:
 
 def test_an_order_without_an_intent_is_a_strangers_and_one_with_is_not(diary: Diary) -> None:
     diary.intent(1)
-    diary.journal.append("begun", LATER_MS, {})
+    diary.journal.append("reply", LATER_MS, {})
     assert diary.strangers(standing(1), standing(2)) == (standing(2),)
     assert diary.strangers() == ()
 
@@ -80,7 +85,7 @@ def test_records_of_another_account_are_no_beginning_and_no_intent(tmp_path: Pat
     ours = Journal(other.journal.path, account="ours", clock=other.clock)
     assert ours.strangers([standing(2)]) == ()  # nothing of ours is in it
     other.clock.set(LATER_MS - 300_000)
-    ours.append("begun", LATER_MS, {})
+    ours.append("begun", LATER_MS - 300_000, {})
     assert ours.strangers([standing(2)]) == (standing(2),)
 
 
@@ -125,12 +130,14 @@ def test_what_was_sent_while_the_disk_took_nothing_is_not_held_against_anybody(d
     path.rmdir()
     path.with_name("kept").rename(path)
     diary.clock.set(LATER_MS + 300_000)
-    Journal(path, account="ours", clock=diary.clock).append("begun", LATER_MS, {})
+    next_run = Journal(path, account="ours", clock=diary.clock)
+    next_run.append("begun", LATER_MS, {})
     gap = next(diary.journal.records("gap"))
     assert gap.body == {"since_ms": LATER_MS, "until_ms": LATER_MS + 300_000}
-    assert diary.strangers(standing(1), standing(2, LATER_MS + 200_000)) == ()
+    assert next_run.strangers([standing(1), standing(2, LATER_MS + 200_000)]) == ()
     after = standing(3, LATER_MS + 360_001)
-    assert diary.strangers(after) == (after,)
+    assert next_run.strangers([after]) == (after,)
+    assert diary.strangers(after) == (), "a process that did not write the newest line knows nothing of now"
     assert not path.with_name("journal.ndjson.gap").exists()
 
 

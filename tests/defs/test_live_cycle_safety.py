@@ -13,6 +13,7 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from loopback import BOTH_LEGS, CANARY_KEY, Loopback, SetBackClock, run_stages
 
+from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
 from wonttrade_dagster.core.model import (
     CycleReport,
@@ -55,7 +56,8 @@ def long_btc(loopback: Loopback) -> str:
 @pytest.fixture
 def naked(loopback: Loopback, clock: SetBackClock, tmp_path: Path) -> Iterator[Settings]:
     """An account that is long BTC by a decision of ours, and whose stop somebody cancelled."""
-    settings = load_settings(loopback.config(tmp_path))
+    # Cycles run a minute or more apart here: none of five minutes is missing between them.
+    settings = load_settings(loopback.config(tmp_path, runtime__cycle_minutes=5))
     answer(loopback, long_btc(loopback))
     report = run_stages(compose_live_cycle(settings, Executors()), clock)
     assert report.outcome == "applied"
@@ -92,6 +94,46 @@ def test_an_early_stage_that_crashes_is_a_value_and_protection_is_put_back(
     log = [json.loads(line) for line in naked.log_path.read_text().splitlines()]
     (told,) = [line for line in log if line["event"] == "stage_crashed"]
     assert "ZeroDivisionError" in json.dumps(told["exception"])
+
+
+def test_an_early_stage_whose_configuration_is_at_fault_is_a_value_too(
+    naked: Settings, loopback: Loopback, clock: SetBackClock
+) -> None:
+    def misconfigured(_: object) -> Any:
+        raise ConfigurationError("indicators.ema_fast_bars must be smaller")
+
+    live = compose_live_cycle(naked, Executors())
+    live.parts = replace(live.parts, indicators=misconfigured)
+    report = run_stages(live, clock)
+    assert is_protected(loopback)
+    assert (report.outcome, report.reason) == ("refused", "stage_crashed")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("user.md.j2", None),
+        ("system.md.j2", "{% for %}"),
+        ("user.md.j2", "{{ facts.nonsense }}"),
+        ("schema.json", "{"),
+    ],
+)
+def test_a_prompt_that_is_broken_on_disk_refuses_by_name_and_protection_is_put_back(
+    naked: Settings, loopback: Loopback, clock: SetBackClock, tmp_path: Path, file: str, text: str | None
+) -> None:
+    prompts = tmp_path / "prompts"
+    shutil.copytree(naked.prompts_dir, prompts)
+    config = loopback.config(tmp_path, runtime__prompts_dir=str(prompts))
+    broken = prompts / naked.llm.prompt / file
+    broken.unlink() if text is None else broken.write_text(text, encoding="utf-8")
+    calls = loopback.model_calls
+    report = run_stages(compose_live_cycle(load_settings(config), Executors()), clock)
+    assert (report.outcome, report.reason, loopback.model_calls) == ("refused", "prompt_broken", calls)
+    assert is_protected(loopback)
+    shutil.copytree(naked.prompts_dir, prompts, dirs_exist_ok=True)
+    answer(loopback, PROSE)
+    report = run_stages(compose_live_cycle(load_settings(config), Executors()), clock)
+    assert report.reason == "invalid_json", "it is read anew in each cycle"
 
 
 def test_a_decision_that_crashes_the_plan_is_not_applied_and_protection_is_put_back(

@@ -7,7 +7,7 @@ One line a record: ``{"seq", "kind", "account", "cycle_ms", "recorded_at_ms", "b
 is that of the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is
 sent), ``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``);
 ``gap`` (no write was taken for a while);
-every other kind is the caller's.
+every other kind is the caller's. What a missing intent proves is told by ``journal_orders``.
 """
 
 import hashlib
@@ -95,6 +95,7 @@ class Journal(AuditSink):
         self._file = AppendOnlyFile(path)
         self._unsynced = 0
         self._last: tuple[int, int, int] | None = None  # inode, size, seq after our last append
+        self._gap_since_ms: int | None = None  # the first append that was not taken since one was
 
     def __enter__(self) -> Self:
         """The file stays open and locked from the first append on: nobody else writes to it meanwhile."""
@@ -113,8 +114,8 @@ class Journal(AuditSink):
 
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
-        written = self._written(kind, body)
         try:
+            written = self._written(kind, body)
             with self._file.opened() as file:
                 self._repair_tail(file)
                 self._close_gap(file)
@@ -192,7 +193,8 @@ class Journal(AuditSink):
     def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
         """Orders under our tag that this journal proves to be somebody else's. Raises ``StorageError``."""
         try:
-            return journal_orders.strangers(ndjson.lines_backwards(self.path), self.account, orders)
+            lines = ndjson.lines_backwards(self.path)
+            return journal_orders.strangers(lines, self.account, orders, is_witness=self._is_witness())
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
 
@@ -218,18 +220,37 @@ class Journal(AuditSink):
         return self.path.with_name(f"{self.path.name}.gap")
 
     def _open_gap(self) -> None:
-        """Remember that a write was not taken: what the journal does not know since then proves nothing."""
-        with suppress(OSError), self._gap_path.open("xb") as file:  # the disk may be full for this, too
-            file.write(str(self._clock.now_ms()).encode())
+        """Remember that a write was not taken: what the journal does not know since then proves nothing.
+
+        Here for this process, whose next append tells; in a file for the next one, where the disk takes it.
+        """
+        if self._gap_since_ms is None:
+            self._gap_since_ms = self._clock.now_ms()
+        with suppress(OSError), self._gap_path.open("xb") as file:
+            file.write(str(self._gap_since_ms).encode())
 
     def _close_gap(self, file: BinaryIO) -> None:
-        if not self._gap_path.exists():
+        begun = [] if self._gap_since_ms is None else [self._gap_since_ms]
+        if is_kept := self._gap_path.exists():
+            since = self._gap_path.read_bytes()
+            begun.append(int(since) if since.isdigit() else 0)  # made on a full disk: it says no time
+        if not begun:
             return
-        since = self._gap_path.read_bytes()
-        since_ms = int(since) if since.isdigit() else 0  # made on a full disk: it says no time
-        gap = {"since_ms": since_ms, "until_ms": self._clock.now_ms()}
+        gap = {"since_ms": min(begun), "until_ms": self._clock.now_ms()}
         self._write(file, journal_orders.GAP, 0, self._written(journal_orders.GAP, gap))
-        self._gap_path.unlink()
+        self._gap_since_ms = None
+        if is_kept:
+            self._gap_path.unlink()
+
+    def _is_witness(self) -> bool:
+        """Whether the newest line is of this process, and every append since the gap before it was taken."""
+        if self._last is None or self._gap_since_ms is not None:
+            return False
+        try:
+            state = self.path.stat()
+        except OSError:
+            return False
+        return self._last[:2] == (state.st_ino, state.st_size)
 
     @property
     def _torn_path(self) -> Path:

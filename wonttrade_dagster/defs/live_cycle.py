@@ -19,7 +19,6 @@ from wonttrade_dagster.core.errors import (
     LeaseError,
     StorageError,
     UsageError,
-    WontTradeError,
 )
 from wonttrade_dagster.core.model import (
     CycleReport,
@@ -75,7 +74,7 @@ class LiveCycle:
         run = CycleRun(self.parts, cycle_ms, self.records)
         try:
             return run.run(stage)
-        except WontTradeError:
+        except StorageError:  # stored already, or what it reads is not: another try would find the same
             raise
         except Exception as error:
             self.telemetry.event(
@@ -116,7 +115,9 @@ class LiveCycle:
         """Write down under which settings this cycle runs, and say so when they changed."""
         try:
             change = settings_change(self.journal, self.settings_sha256)
-            self.journal.append("begun", cycle_ms, {"settings_sha256": self.settings_sha256})
+            minutes = self.parts.context_builder.cycle_minutes
+            begun = {"settings_sha256": self.settings_sha256, "cycle_minutes": minutes}
+            self.journal.append("begun", cycle_ms, begun)
             if change is not None:
                 self.telemetry.event("health", "settings", cycle_ms=cycle_ms, detail=change)
         except StorageError as error:
