@@ -13,7 +13,8 @@ from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamMiss
 from wonttrade_dagster.cli.status import read_status
 from wonttrade_dagster.cli.up import streaming
 from wonttrade_dagster.core.model import MarketSnapshot
-from wonttrade_dagster.defs.compose import market_data, stream_windows
+from wonttrade_dagster.defs.compose import market_data
+from wonttrade_dagster.defs.compose_stream import stream_windows
 from wonttrade_dagster.settings import load_settings
 
 

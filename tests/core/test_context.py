@@ -379,6 +379,9 @@ def test_noise_after_the_cycle_time_changes_no_byte(known: int, seed: int) -> No
     [
         ("{{ facts.nonsense }}", "nonsense"),
         ("{{ nonsense }}", "nonsense"),
+        ("{{ 1 // 0 }}", "division"),
+        ("{{ facts.symbols + 1 }}", "concatenate"),
+        ("{{ facts.symbols[99].symbol }}", "no element"),
         ("line\n{% for %}", "line 2"),
     ],
 )

@@ -20,7 +20,7 @@ from desk import (
     refused,
 )
 from fakes import ScriptedModel
-from trader_samples import CYCLE_MS, RULES, reply, reply_target
+from trader_samples import CYCLE_MS, RULES, builder, reply, reply_target
 
 from wonttrade_dagster.core.backtest import MemoryLedger
 from wonttrade_dagster.core.errors import (
@@ -112,6 +112,24 @@ def test_a_ledger_that_cannot_be_read_refuses_the_cycle_and_protection_is_put_ba
     report = desk.cycle(1)
     refused(desk, report, "ledger_unreadable")
     assert report.performance is None, "totals that could not be read are not begun anew"
+
+
+def test_a_template_with_a_fault_refuses_its_cycles_by_name_and_protection_is_put_back() -> None:
+    desk = holding_unprotected("prose", FLAT_NOW)
+    assert desk.cycle(1).reason == "invalid_json"
+    template = builder().template
+    wrong = template.user_source + "\n{% if facts.refusal %}{{ facts.refusal.text }}{% endif %}"
+    parts = replace(desk.parts(), context_builder=builder(replace(template, user_source=wrong)))
+    desk.parts = lambda: parts
+    desk.venue.orders.clear()
+    desk.venue.log.clear()
+    report = desk.cycle(2)
+    refused(desk, report, "prompt_broken")
+    assert "trader/v1" in report.detail
+    assert "text" in report.detail
+    assert len(desk.model.prompts) == 2, "there was nothing to ask"
+    assert report.performance is not None
+    assert desk.cycle(3).reason == "prompt_broken", "the loop goes on"
 
 
 def test_an_account_that_cannot_be_read_sends_nothing_and_says_that_protection_was_not_checked() -> None:

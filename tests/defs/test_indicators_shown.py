@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import PROMPTS, Loopback, SetBackClock, failure_of, generated_history, trade_replies
+from loopback import (
+    PROMPTS,
+    Loopback,
+    SetBackClock,
+    failure_of,
+    generated_history,
+    run_stages,
+    trade_replies,
+)
 from replays import asking
 from test_backtest_job import FIRST_MS, backtest
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, backtest_folder
 from wonttrade_dagster.cli.app import run
-from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.settings import load_settings
 
@@ -106,16 +113,17 @@ def test_a_live_cycle_shows_it_and_replays(live: Shown, capsys: pytest.CaptureFi
 
 
 def test_a_prompt_of_other_lengths_is_refused_before_anything_is_asked(
-    loopback: Loopback, tmp_path: Path
+    loopback: Loopback, clock: SetBackClock, tmp_path: Path
 ) -> None:
     config = written(tmp_path, loopback)
     user = tmp_path / "prompts/mine/v1/user.md.j2"
     user.write_text("{{ facts.symbols[0].intraday.latest.ema_20 }}", encoding="utf-8")
     said = "mine/v1 shows ema_20, computed is ema_34, ema_89"
-    with pytest.raises(ConfigurationError, match=said):
-        compose_live_cycle(load_settings(config), Executors())
-    generated_history(load_settings(config), FIRST_MS, 1)
     calls = loopback.model_calls
+    report = run_stages(compose_live_cycle(load_settings(config), Executors()), clock)
+    assert (report.outcome, report.reason) == ("refused", "prompt_broken")
+    assert said in report.detail
+    generated_history(load_settings(config), FIRST_MS, 1)
     result = backtest(config, "other", (DAY, DAY), prompt="mine/v1")
     assert said in failure_of(result)
     assert loopback.model_calls == calls

@@ -11,7 +11,7 @@ from loopback import CANARIES, Loopback, SetBackClock, trade
 
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.core.model import MarketSnapshot, Stage
-from wonttrade_dagster.defs.compose import market_stream, stream_windows
+from wonttrade_dagster.defs.compose_stream import market_stream, stream_windows
 from wonttrade_dagster.defs.metadata import describe
 from wonttrade_dagster.defs.stages import stage_key
 from wonttrade_dagster.settings import load_settings

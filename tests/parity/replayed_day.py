@@ -40,8 +40,8 @@ from wonttrade_dagster.defs.compose import (
     compose_live_cycle,
     market_history,
     prompt_template,
-    stream_windows,
 )
+from wonttrade_dagster.defs.compose_stream import stream_windows
 from wonttrade_dagster.sandbox.recordings import read_recordings
 from wonttrade_dagster.sandbox.server import Sandbox
 from wonttrade_dagster.settings import Settings, load_settings

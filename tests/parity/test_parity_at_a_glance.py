@@ -20,7 +20,7 @@ from replayed_day import (
 )
 
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.defs.compose import market_stream
+from wonttrade_dagster.defs.compose_stream import market_stream
 
 BARS = 300
 BY_REST = (FROM_MS, ms("2025-06-28 04:00"), ms("2025-06-28 08:26"))

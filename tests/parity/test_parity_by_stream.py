@@ -17,7 +17,7 @@ from replayed_day import (
 )
 
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.defs.compose import market_stream
+from wonttrade_dagster.defs.compose_stream import market_stream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -12,7 +12,7 @@ from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.telemetry import low_budget
 from wonttrade_dagster.cli.home import running_instance
 from wonttrade_dagster.cli.output import out, print_json, print_table
-from wonttrade_dagster.defs.compose import stream_windows
+from wonttrade_dagster.defs.compose_stream import stream_windows
 from wonttrade_dagster.settings import Settings, load_settings
 
 

@@ -21,7 +21,8 @@ from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home, sole_instan
 from wonttrade_dagster.cli.output import err
 from wonttrade_dagster.core.model import RuntimeMode
 from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
-from wonttrade_dagster.defs.compose import journal, market_stream, telemetry
+from wonttrade_dagster.defs.compose import journal, telemetry
+from wonttrade_dagster.defs.compose_stream import market_stream
 from wonttrade_dagster.defs.live_cycle import settings_change
 from wonttrade_dagster.settings import Settings, load_settings
 

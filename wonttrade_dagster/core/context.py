@@ -56,6 +56,8 @@ from wonttrade_dagster.core.prompt_names import (
 from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc
 
 _ALERT_CHARS = 300
+_NOT_RENDERED = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What rendering raises when a template names what is not there, or computes what cannot be computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +193,14 @@ class ContextBuilder:
         """The two messages.
 
         Raises:
-            ConfigurationError: the template names something that does not exist.
+            ConfigurationError: the template names something that does not exist, or cannot be computed.
         """
         facts = self._facts(inputs)
         try:
             system = self._compiled.system.render(rules=facts.rules)
             user = self._compiled.user.render(facts=facts)
-        except jinja2.TemplateError as error:
-            raise ConfigurationError(f"prompt {self.template.name}: {error.message}") from error
+        except _NOT_RENDERED as error:
+            raise ConfigurationError(f"prompt {self.template.name}: {error}") from error
         return Prompt(
             system=system,
             user=user,

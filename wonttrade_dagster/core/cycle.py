@@ -23,7 +23,7 @@ from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.context import ContextInputs
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.decision import JudgementInputs
-from wonttrade_dagster.core.errors import StorageError, VenueError
+from wonttrade_dagster.core.errors import ConfigurationError, StorageError, VenueError
 from wonttrade_dagster.core.invalidation import fired, readings
 from wonttrade_dagster.core.model import (
     NOTHING_SPENT,
@@ -194,23 +194,14 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
         prior = run.parts.ledger.prior(run.cycle_ms)
     except StorageError as error:
         return StageFailure(Stage.LLM_CONTEXTS, "ledger_unreadable", str(error))
-    inputs = ContextInputs(
-        cycle_ms=run.cycle_ms,
-        market=market,
-        indicators=indicators,
-        account=account,
-        performance=performance_at(account, last, run.cycle_ms),
-        prior=prior,
-        alerts=last.alerts if last else (),
-        breaker=last.breaker if last else UNBROKEN,
-        held_since=last.held_since if last else (),
-        readings=readings(
-            prior.decision.conditions if prior.decision else (), market, indicators, _window_series(run)
-        ),
-    )
+    inputs = _context_inputs(run, (market, account, indicators), last, prior)
+    try:
+        prompt = run.parts.context_builder.build(inputs)
+    except ConfigurationError as error:  # no prompt, no decision; protection and the report need none
+        return StageFailure(Stage.LLM_CONTEXTS, "prompt_broken", str(error))
     return LlmContext(
         cycle_ms=run.cycle_ms,
-        prompt=run.parts.context_builder.build(inputs),
+        prompt=prompt,
         performance=inputs.performance,
         prior=prior,
         alerts=inputs.alerts,
@@ -220,6 +211,28 @@ def _llm_contexts(run: CycleRun) -> LlmContext | StageFailure:
         spending=last.spending if last else NOTHING_SPENT,
         held_since=inputs.held_since,
         fired=fired(inputs.readings),
+    )
+
+
+def _context_inputs(
+    run: CycleRun,
+    read: tuple[MarketSnapshot, AccountSnapshot, IndicatorSnapshot],
+    last: CycleReport | None,
+    prior: PriorDecision,
+) -> ContextInputs:
+    market, account, indicators = read
+    conditions = prior.decision.conditions if prior.decision else ()
+    return ContextInputs(
+        cycle_ms=run.cycle_ms,
+        market=market,
+        indicators=indicators,
+        account=account,
+        performance=performance_at(account, last, run.cycle_ms),
+        prior=prior,
+        alerts=last.alerts if last else (),
+        breaker=last.breaker if last else UNBROKEN,
+        held_since=last.held_since if last else (),
+        readings=readings(conditions, market, indicators, _window_series(run)),
     )
 
 

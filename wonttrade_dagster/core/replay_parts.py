@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Never
 
-from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
+from wonttrade_dagster.core.broken_prompt import NO_TEMPLATE
+from wonttrade_dagster.core.context import ContextBuilder
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import StorageError, UsageError, VenueUnavailableError
 from wonttrade_dagster.core.indicators import IndicatorEngine
@@ -37,8 +38,6 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, LanguageModel, Ledger, MarketData, Venue
 from wonttrade_dagster.core.state import StateLoader
-
-_NO_TEMPLATE = PromptTemplate("", "", "", {}, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def parts_of(world: RecordedWorld, setting: CycleSetting) -> CycleParts:
     return CycleParts(
         state=StateLoader(_RecordedMarket(world), venue, 0, setting.symbols),
         indicators=IndicatorEngine(setting.series_points, shown).compute,
-        context_builder=ContextBuilder(_NO_TEMPLATE, limits, setting.rules, setting.cycle_minutes, shown),
+        context_builder=ContextBuilder(NO_TEMPLATE, limits, setting.rules, setting.cycle_minutes, shown),
         decision_engine=LLMDecisionEngine(
             model=_NoModel(),
             schema={},

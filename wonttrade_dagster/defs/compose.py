@@ -3,9 +3,7 @@
 Belongs here: constructor calls. Does not belong here: Dagster, decisions, loops.
 """
 
-import random
 from decimal import Decimal
-from pathlib import Path
 
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
 from wonttrade_dagster.adapters.history import MarketHistory
@@ -13,9 +11,6 @@ from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, Hyperl
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
 from wonttrade_dagster.adapters.hyperliquid.meter import BudgetMeter
-from wonttrade_dagster.adapters.hyperliquid.stream import MarketStream, StreamPlan
-from wonttrade_dagster.adapters.hyperliquid.stream_files import StreamIdentity
-from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamWindows
 from wonttrade_dagster.adapters.journal import Journal
 from wonttrade_dagster.adapters.lazy_assets import LazyAssets
 from wonttrade_dagster.adapters.lease import AccountLease
@@ -27,6 +22,7 @@ from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.adapters.telemetry import Telemetry
 from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger
+from wonttrade_dagster.core.broken_prompt import broken_prompt
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.client_order_id import account_tag
 from wonttrade_dagster.core.context import ContextBuilder, PromptTemplate
@@ -48,6 +44,7 @@ from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
 from wonttrade_dagster.core.prompt_names import fitted_schema
 from wonttrade_dagster.core.simulation import Slippage, SlippageModel
 from wonttrade_dagster.core.state import StateLoader
+from wonttrade_dagster.defs.compose_stream import stream_windows
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.sandbox.accounts import SANDBOX_AGENT_PRIVATE_KEY
 from wonttrade_dagster.settings import Settings
@@ -94,32 +91,6 @@ def ledger(settings: Settings, audit: Journal) -> DuckDBLedger:
 def market_history(settings: Settings) -> MarketHistory:
     """Candles and funding, shared by every mode."""
     return MarketHistory.of(settings.data_dir)
-
-
-def stream_plan(settings: Settings) -> StreamPlan:
-    """What the stream hears."""
-    symbols = settings.symbols
-    identity = StreamIdentity(
-        base_url=settings.venue_url,
-        symbols=symbols.tracked,
-        intervals=(symbols.intraday_interval, symbols.long_interval),
-        history_bars=symbols.history_bars,
-    )
-    return StreamPlan(identity, settings.credentials.account_address, settings.hyperliquid.timeout_seconds)
-
-
-def market_stream(settings: Settings, clock: Clock) -> MarketStream:
-    """The stream that ``wonttrade up`` runs. Raises ``OSError`` for a record that cannot be read."""
-    return MarketStream(stream_plan(settings), _stream_dir(settings), clock, random.random)
-
-
-def stream_windows(settings: Settings, clock: Clock) -> StreamWindows:
-    """What that stream has published."""
-    return StreamWindows(_stream_dir(settings), stream_plan(settings).identity, clock)
-
-
-def _stream_dir(settings: Settings) -> Path:
-    return settings.data_dir / "stream" / settings.hyperliquid.network
 
 
 def market_data(settings: Settings, clock: Clock) -> HyperliquidMarketData:
@@ -318,13 +289,22 @@ def _context_builder(settings: Settings, template: PromptTemplate, cycle_minutes
     return ContextBuilder(template, risk_limits(settings), execution_rules(settings), cycle_minutes, shown)
 
 
+def _live_builder(settings: Settings) -> ContextBuilder:
+    """A prompt that is broken on disk must keep nobody's stop from being put back: it refuses by name."""
+    minutes = settings.runtime.cycle_minutes
+    try:
+        return _context_builder(settings, prompt_template(settings), minutes)
+    except ConfigurationError as error:
+        limits, rules = risk_limits(settings), execution_rules(settings)
+        return broken_prompt(str(error), limits, rules, minutes, indicator_setting(settings))
+
+
 def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     """Every part of the live family; opens no connection to the venue yet."""
     clock, audit = SystemClock(), journal(settings)
     data = market_data(settings, clock)
     account = venue(settings, clock)
-    rules, template = execution_rules(settings), prompt_template(settings)
-    builder = _context_builder(settings, template, settings.runtime.cycle_minutes)
+    rules, builder = execution_rules(settings), _live_builder(settings)
     store, model = ledger(settings, audit), language_model(settings)
     account.warm_up()
     model.warm_up()
@@ -333,7 +313,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         indicators=IndicatorEngine(settings.symbols.series_points, builder.indicators).compute,
         context_builder=builder,
         decision_engine=decision_engine(
-            settings, template, clock, model, SpendingCaps(per_day_usd=settings.llm.max_usd_per_day)
+            settings, builder.template, clock, model, SpendingCaps(per_day_usd=settings.llm.max_usd_per_day)
         ),
         executor=executors.for_live(account, audit, clock, rules, data),
         audit=audit,
