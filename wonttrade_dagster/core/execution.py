@@ -153,6 +153,8 @@ class _Run:
             self.results.append(self._cancel(action))
         elif isinstance(action, SetLeverage):
             self.results.append(self._set_leverage(action))
+        elif action.purpose is OrderPurpose.CLOSE and self.plan.refusal is not None:
+            self.safeguard.close(action)  # without a decision only a crossed stop closes
         elif action.leg is None:
             self.results.append(self._trade(action))
         else:

@@ -5,7 +5,7 @@ Does not belong here: whether and when an order is wanted (``core.reconcile``), 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import count
 
@@ -52,6 +52,17 @@ class OrderDesk:
             cloid=self.cloid(purpose, attempt),
             reason=reason,
         )
+
+    def stop_close(
+        self, held_base: Decimal, mark_px: Decimal, reason: str, *, attempt: int = 0
+    ) -> PlaceOrder:
+        """The close in place of a stop that is crossed, with the room of 10 % that the stop itself has.
+
+        ``slippage_bps`` bounds what a decision may cost; a stop gets out of a thin book, too.
+        """
+        order = self.marketable(OrderPurpose.CLOSE, -held_base, mark_px, reason, attempt=attempt)
+        limit = trigger_limit_px(mark_px, self.asset.size_decimals, is_buy=order.is_buy)
+        return replace(order, limit_px=limit)
 
     def trigger(
         self,

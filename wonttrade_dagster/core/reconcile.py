@@ -26,6 +26,7 @@ from wonttrade_dagster.core.model import (
     Leg,
     OpenOrder,
     OrderPurpose,
+    PlaceOrder,
     Position,
     Refusal,
     RiskLimits,
@@ -247,6 +248,9 @@ class PositionReconciler:
 
     def _close(self, scene: _Scene, reason: str, draft: _Draft) -> None:
         order = scene.desk.marketable(OrderPurpose.CLOSE, -scene.held, _known(scene), reason)
+        self._close_by(order, scene, draft)
+
+    def _close_by(self, order: PlaceOrder, scene: _Scene, draft: _Draft) -> None:
         draft.reductions.append(order)
         for old in scene.ours:
             draft.reductions.append(_cancel(old, "its position is closed", after_cloid=order.cloid))
@@ -360,7 +364,8 @@ class PositionReconciler:
             self._protect_leg(scene, leg, on_grid, scene.held, ours, draft.protection, draft.alerts)
             return False
         if leg is Leg.STOP_LOSS and self._rules.crossed_stop == "close":
-            self._close(scene, f"its stop at {wire(on_grid)} is crossed and cannot rest", draft)
+            reason = f"its stop at {wire(on_grid)} is crossed and cannot rest"
+            self._close_by(scene.desk.stop_close(scene.held, reference, reason), scene, draft)
             return True
         draft.alerts.append(f"{missing}: THE PRICE {wire(reference)} IS ALREADY PAST {wire(on_grid)}.")
         return False

@@ -155,8 +155,36 @@ class Safeguard:
             return
         reason = f"its stop at {wire(stop.trigger_px)} was crossed before it could rest"
         held = account.size_base(stop.symbol)
-        desk = self.sender.desk(stop.symbol)
-        self.results.append(self.trade(desk.marketable(OrderPurpose.CLOSE, -held, mark, reason, attempt=1)))
+        self.close(self.sender.desk(stop.symbol).stop_close(held, mark, reason, attempt=1))
+
+    def close(self, order: PlaceOrder) -> None:
+        """The close in place of a crossed stop, sent again while the account still shows the position."""
+        result = self.trade(order)
+        self.results.append(result)
+        for _ in range(CLOSE_TRIES - 1):
+            if self._is_closed(result, order.symbol):
+                return
+            self.clock.sleep(REJECTED_PAUSE_SECONDS)
+            again = self._close_again(order)
+            if again is None:
+                return
+            result = self.trade(again)
+            self.results.append(result)
+
+    def _is_closed(self, result: ActionResult, symbol: str) -> bool:
+        if self.expected.get(symbol) == 0:
+            return True
+        return self.read_back.holds(symbol, Decimal(0), patient=result.status is ActionStatus.UNKNOWN)
+
+    def _close_again(self, order: PlaceOrder) -> PlaceOrder | None:
+        """The close of what is left at the mark as it is now; None where nothing is left to close."""
+        account = self.read_back.account
+        mark = account.mark_px(order.symbol) if account else None
+        if account is None or mark is None or account.size_base(order.symbol) == 0:
+            return None
+        held = account.size_base(order.symbol)
+        close = self.sender.desk(order.symbol).stop_close(held, mark, order.reason)
+        return self.sender.next_id(replace(close, cloid=order.cloid))
 
     # --- the end of the plan -----------------------------------------------------------------------
 
