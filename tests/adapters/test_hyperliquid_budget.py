@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 from loopback import Loopback, SetBackClock, set_back
 
-from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget, RequestBudget, total
+from wonttrade_dagster.adapters.hyperliquid.budget import AddressBudget, RequestBudget, RoomLeft, total
+from wonttrade_dagster.core.errors import VenueUnavailableError
 from wonttrade_dagster.core.model import Stage
-from wonttrade_dagster.core.request_weight import actions_in, exchange_weight, info_weight, items_weight
+from wonttrade_dagster.core.request_weight import (
+    RequestRoom,
+    actions_in,
+    exchange_weight,
+    info_weight,
+    items_weight,
+)
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.sandbox.accounts import SANDBOX_ACCOUNT_ADDRESS
 from wonttrade_dagster.settings import Settings, load_settings
@@ -88,6 +95,41 @@ def test_a_batch_of_n_counts_n_actions(action: dict[str, Any], count: int) -> No
 def test_less_than_a_tenth_of_the_address_budget_is_low(used: int, cap: int, left: int, is_low: bool) -> None:
     budget = AddressBudget(used, cap)
     assert (budget.left, budget.is_low) == (left, is_low)
+
+
+def test_the_room_left_is_what_the_venue_told_without_what_was_sent_since() -> None:
+    account, market = RequestBudget(lambda: 0), RequestBudget(lambda: 0)
+    asked: list[AddressBudget] = []
+
+    def ask() -> AddressBudget:
+        asked.append(AddressBudget(9_000, 10_000))
+        return asked[-1]
+
+    room = RoomLeft(account, (market,), ask)
+    assert room() == RequestRoom(1_000, 1_200)
+    account.request("/exchange", {"action": {"type": "order", "orders": [{}, {}]}})
+    market.request("/info", {"type": "meta"})
+    assert room() == RequestRoom(998, 1_179)
+    assert len(asked) == 1, "the address is asked for once"
+
+
+def test_an_address_that_the_venue_does_not_tell_hinders_nothing() -> None:
+    def ask() -> AddressBudget:
+        raise VenueUnavailableError("no answer")
+
+    room = RoomLeft(RequestBudget(lambda: 0), (), ask)
+    assert room() == RequestRoom(None, 1_200)
+    assert room().hindrance(6) == ""
+
+
+def test_no_more_is_left_than_nothing() -> None:
+    account = RequestBudget(lambda: 0)
+    account.learn(AddressBudget(10_000, 10_000))
+    account.request("/exchange", {"action": {"type": "order", "orders": [{}]}})
+    for _ in range(70):
+        account.request("/info", {"type": "meta"})
+    room = RoomLeft(account, (), lambda: AddressBudget(0, 1))
+    assert room() == RequestRoom(0, 0)
 
 
 def test_weight_counts_for_a_minute_and_actions_for_ever() -> None:

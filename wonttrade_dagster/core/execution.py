@@ -10,7 +10,7 @@ is sized to what is really held and counts once it is seen among the open orders
 only after that; a flip opens only after the account was seen flat.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -33,6 +33,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Venue
 from wonttrade_dagster.core.read_back import Exposure, ReadBack
+from wonttrade_dagster.core.request_weight import RequestRoom
 from wonttrade_dagster.core.safeguard import Safeguard
 from wonttrade_dagster.core.sending import MAY_STAND, OrderSender
 
@@ -50,6 +51,7 @@ class ExecutionService(Executor):
         clock: measures freshness and unprotected seconds.
         rules: freshness, slippage and what to do with a crossed stop.
         assets: the venue's perpetuals by symbol.
+        room: what the venue's limits still allow, asked for before each entry. Never raises.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class ExecutionService(Executor):
         clock: Clock,
         rules: ExecutionRules,
         assets: Mapping[str, AssetSpec],
+        room: Callable[[], RequestRoom] = RequestRoom,
     ) -> None:
         self._venue = venue
         self._audit = audit
         self._clock = clock
         self._rules = rules
         self._assets = assets
+        self._room = room
 
     def account(self) -> AccountSnapshot:
         """The account now. Raises ``VenueError``."""
@@ -76,7 +80,8 @@ class ExecutionService(Executor):
         sender = OrderSender(
             self._venue, self._audit, self._clock, self._rules, self._assets, plan.cycle_ms, read_back
         )
-        return _Run(self._venue, self._clock, self._rules, plan, read_back, sender).carry_out()
+        run = _Run(self._venue, self._clock, self._rules, plan, read_back, sender, self._room)
+        return run.carry_out()
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class _Run:
     plan: ExecutionPlan
     read_back: ReadBack
     sender: OrderSender
+    room: Callable[[], RequestRoom]
     results: list[ActionResult] = field(default_factory=list)
     expected: dict[str, Decimal] = field(default_factory=dict)
     """Signed sizes that the answers so far promise."""
@@ -180,7 +186,13 @@ class _Run:
             return f"not sent: {self.blocked[order.symbol]}"
         if self._is_flip(order.symbol) and not self._is_flat(order.symbol):
             return "not sent: the account was not seen flat after the close of the other side"
-        return self.sender.staleness()
+        return self.sender.staleness() or self._lack_of_room(order)
+
+    def _lack_of_room(self, order: PlaceOrder) -> str:
+        """An entry whose stop the venue's limits would stop must not begin."""
+        at = self.plan.actions.index(order)
+        needed = sum(action.symbol == order.symbol for action in self.plan.actions[at:])
+        return self.room().hindrance(needed)
 
     def _is_flip(self, symbol: str) -> bool:
         orders = (action for action in self.plan.actions if isinstance(action, PlaceOrder))

@@ -27,6 +27,7 @@ from wonttrade_dagster.core.ports import Clock
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.protection import covers, is_crossed
 from wonttrade_dagster.core.read_back import Exposure, ReadBack
+from wonttrade_dagster.core.request_weight import SPENT_ADDRESS, SPENT_ADDRESS_PAUSE_SECONDS
 from wonttrade_dagster.core.sending import MAY_STAND, STANDING, OrderSender
 
 REJECTED_PAUSE_SECONDS = 0.5
@@ -121,7 +122,8 @@ class Safeguard:
     def _tried_again(self, order: PlaceOrder, result: ActionResult) -> ActionResult:
         """A stop that was rejected, or lost on its way, leaves the position bare until the next cycle."""
         if result.status is ActionStatus.ERROR and not self._was_crossed(order):
-            self.clock.sleep(REJECTED_PAUSE_SECONDS)
+            is_spent = SPENT_ADDRESS in result.message
+            self.clock.sleep(SPENT_ADDRESS_PAUSE_SECONDS if is_spent else REJECTED_PAUSE_SECONDS)
             again = self.sender.send_once(order)
             return replace(again, message=f"{again.message} (rejected at first: {result.message})".lstrip())
         is_lost = result.status is ActionStatus.UNKNOWN

@@ -3,11 +3,13 @@
 Belongs here: constructor calls. Does not belong here: Dagster, decisions, loops.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidMarketData, HyperliquidVenue
+from wonttrade_dagster.adapters.hyperliquid.budget import RoomLeft
 from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.history import VenueHistory
 from wonttrade_dagster.adapters.hyperliquid.meter import BudgetMeter
@@ -42,6 +44,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
 from wonttrade_dagster.core.prompt_names import fitted_schema
+from wonttrade_dagster.core.request_weight import RequestRoom
 from wonttrade_dagster.core.simulation import Slippage, SlippageModel
 from wonttrade_dagster.core.state import StateLoader
 from wonttrade_dagster.defs.compose_stream import stream_windows
@@ -164,10 +167,16 @@ class Executors:
     """Makes the executor of either family; the ``executor`` resource of the graph."""
 
     def for_live(
-        self, venue: Venue, audit: AuditSink, clock: Clock, rules: ExecutionRules, data: MarketData
+        self,
+        venue: Venue,
+        audit: AuditSink,
+        clock: Clock,
+        rules: ExecutionRules,
+        data: MarketData,
+        room: Callable[[], RequestRoom],
     ) -> ExecutionService:
         """Orders go to the venue."""
-        return ExecutionService(venue, audit, clock, rules, LazyAssets(data))
+        return ExecutionService(venue, audit, clock, rules, LazyAssets(data), room)
 
     def for_backtest(
         self, settings: Settings, audit: AuditSink, clock: FixedClock, data: BacktestReplayProvider
@@ -304,6 +313,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     clock, audit = SystemClock(), journal(settings)
     data = market_data(settings, clock)
     account = venue(settings, clock)
+    room = RoomLeft(account.budget, (data.budget,), account.address_budget)
     rules, builder = execution_rules(settings), _live_builder(settings)
     store, model = ledger(settings, audit), language_model(settings)
     account.warm_up()
@@ -315,7 +325,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
         decision_engine=decision_engine(
             settings, builder.template, clock, model, SpendingCaps(per_day_usd=settings.llm.max_usd_per_day)
         ),
-        executor=executors.for_live(account, audit, clock, rules, data),
+        executor=executors.for_live(account, audit, clock, rules, data, room),
         audit=audit,
         ledger=store,
         clock=clock,

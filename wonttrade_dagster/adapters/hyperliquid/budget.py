@@ -7,12 +7,16 @@ address's limit (``exchange``), showing it.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from wonttrade_dagster.core.errors import VenueError
 from wonttrade_dagster.core.request_weight import (
+    IP_WEIGHT_PER_MINUTE,
     WINDOW_MS,
+    RequestRoom,
     actions_in,
     exchange_weight,
     info_weight,
@@ -68,6 +72,7 @@ class RequestBudget:
         self._weight = 0
         self._actions = 0
         self._address: AddressBudget | None = None
+        self._actions_at_address = 0
 
     def request(self, path: str, body: Mapping[str, Any]) -> None:
         """Count a request that is about to be sent; attempts that fail count, too."""
@@ -86,11 +91,20 @@ class RequestBudget:
         """Take the venue's own figures of the address."""
         with self._lock:
             self._address = address
+            self._actions_at_address = self._actions
 
     @property
     def address(self) -> AddressBudget | None:
         """The venue's figures as they were read last in this process; None before that."""
         return self._address
+
+    @property
+    def actions_left(self) -> int | None:
+        """What was left at that reading, without what was sent since; None before the first one."""
+        with self._lock:
+            if self._address is None:
+                return None
+            return max(self._address.left - (self._actions - self._actions_at_address), 0)
 
     def spent(self) -> Spent:
         """What was sent so far."""
@@ -117,6 +131,29 @@ def total(budgets: Iterable[RequestBudget]) -> Spent:
     return Spent(
         sum(s.weight_last_minute for s in spent), sum(s.weight for s in spent), sum(s.actions for s in spent)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLeft:
+    """What this process may still send: of the IP's weight, and of the address's actions.
+
+    Attributes:
+        account: the connection that sends the actions.
+        others: further connections of the process, which share the IP.
+        ask_address: reads the venue's figures of the address into ``account`` (weight 20); done once.
+    """
+
+    account: RequestBudget
+    others: tuple[RequestBudget, ...]
+    ask_address: Callable[[], AddressBudget]
+
+    def __call__(self) -> RequestRoom:
+        """Now; figures that the venue does not tell hinder nothing."""
+        if self.account.actions_left is None:
+            with suppress(VenueError):
+                self.account.learn(self.ask_address())
+        weight = total((self.account, *self.others)).weight_last_minute
+        return RequestRoom(self.account.actions_left, max(IP_WEIGHT_PER_MINUTE - weight, 0))
 
 
 @dataclass(frozen=True, slots=True)
