@@ -39,6 +39,7 @@ from wonttrade_dagster.core.model import (
     StageFailure,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, MarketData, Venue
+from wonttrade_dagster.core.request_weight import RequestRoom
 from wonttrade_dagster.defs.compose import Executors, compose_live_cycle
 from wonttrade_dagster.defs.live_cycle import LiveCycle
 from wonttrade_dagster.settings import Settings
@@ -207,8 +208,14 @@ class _Executors(Executors):
         self._steps = steps
 
     def for_live(
-        self, venue: Venue, audit: AuditSink, clock: Clock, rules: ExecutionRules, data: MarketData
+        self,
+        venue: Venue,
+        audit: AuditSink,
+        clock: Clock,
+        rules: ExecutionRules,
+        data: MarketData,
+        room: Callable[[], RequestRoom],
     ) -> ExecutionService:
         """Orders go to the venue, step by step."""
         stepped = SteppedVenue(venue, self._steps)
-        return super().for_live(stepped, SteppedAudit(audit, self._steps), clock, rules, data)
+        return super().for_live(stepped, SteppedAudit(audit, self._steps), clock, rules, data, room)
