@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from execution_samples import BIGGER, LONG, NO, next_cycle, opened, planned, run, statuses
+from execution_samples import BIGGER, LONG, NO, SHORT, next_cycle, opened, planned, run, statuses
 from paper_venue import ASSETS, RULES, Journal, PaperVenue, decision, target
 
 from wonttrade_dagster.core.errors import VenueUnavailableError
@@ -172,6 +172,25 @@ def test_missing_protection_that_is_lost_when_it_is_put_back_is_sent_again() -> 
     venue.orders.clear()
     report = next_cycle(venue, NO, prior=LONG)
     assert (stops(venue.orders), report.alerts) == (FULL, ())
+
+
+def test_a_flip_whose_close_was_lost_is_protected_though_the_account_lags_behind_the_entry() -> None:
+    venue = Troubled()
+    run(venue, LONG)
+    venue.lose_answer = {"close"}
+    venue.positions_lag_ms = 2_500
+    report = next_cycle(venue, SHORT)
+    assert (stops(venue.orders), report.alerts) == ([(Decimal("0.1"), Decimal(84_000))], ())
+
+
+def test_an_entry_whose_answer_was_lost_is_protected_when_the_account_shows_it_late() -> None:
+    venue = Troubled()
+    venue.lose_answer = {"open"}
+    venue.positions_lag_ms = 250
+    other = target("ETH", "1", "1900", "2300")
+    report = run(venue, decision(target("BTC", "0.1", "76000", "90000"), other))
+    assert stops(order for order in venue.orders if order.symbol == "BTC") == FULL
+    assert not any("BTC" in alert for alert in report.alerts if "STOP-LOSS" in alert)
 
 
 def test_an_entry_is_never_sent_again() -> None:

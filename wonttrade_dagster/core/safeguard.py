@@ -209,13 +209,24 @@ class Safeguard:
     def _sends_again(self, symbol: str) -> bool:
         """Send the stop again that an answer promised and the venue does not know; whether it was sent."""
         stop = self._stops.get(symbol)
-        last = self.sender.sent.get(stop.cloid) if stop else None
-        if stop is None or last is None or last.status not in MAY_STAND or self._is_known(last):
+        if stop is None:
+            return self._sends_belatedly(symbol)
+        last = self.sender.sent.get(stop.cloid)
+        if last is None or last.status not in MAY_STAND or self._is_known(last):
             return False
         again = self.sender.send_again(stop)
-        self.results[:] = [again if result is last else result for result in self.results]
+        self.results[:] = [again if _same_order(result, last) else result for result in self.results]
         self.read_back.exposures[symbol].stop_cloids.add(self.sender.sent_cloid(stop.cloid))
         return again.status in MAY_STAND
+
+    def _sends_belatedly(self, symbol: str) -> bool:
+        """The stop of an entry whose answer was lost and whose fill the account shows only now."""
+        orders = (action for action in self.plan.actions if isinstance(action, PlaceOrder))
+        stop = next((o for o in orders if o.symbol == symbol and o.leg is Leg.STOP_LOSS), None)
+        if stop is None or self.read_back.size_base(symbol) == 0:
+            return False
+        self.protect(stop, Leg.STOP_LOSS)
+        return symbol in self._stops
 
     def _is_known(self, last: ActionResult) -> bool:
         """Whether the venue holds the stop, or did with it what a stop is for."""
@@ -226,3 +237,10 @@ class Safeguard:
         except VenueError:
             return last.status in STANDING  # it was acknowledged; a lost one may as well not be there
         return known is not None and known.status in MAY_STAND | {ActionStatus.FILLED}
+
+
+def _same_order(one: ActionResult, other: ActionResult) -> bool:
+    """Whether both tell of one order as it was sent."""
+    if not isinstance(one.action, PlaceOrder) or not isinstance(other.action, PlaceOrder):
+        return False
+    return one.action.cloid == other.action.cloid
