@@ -158,7 +158,9 @@ def test_an_order_that_is_answered_by_a_dripping_head_has_an_unknown_outcome(stu
         exchange = made._signer._exchange
         exchange.base_url = f"http://127.0.0.1:{server.port}"
         with pytest.raises(UnknownOutcomeError):
-            made._signer.write("an order", lambda sdk: sdk.post("/exchange", {"action": {"type": "order"}}))
+            made._signer.write(
+                "an order", lambda sdk: sdk.post("/exchange", {"action": {"type": "order"}}), must_arrive=True
+            )
         assert len(server.received) == 1, "a write is never repeated"
 
 

@@ -305,7 +305,8 @@ def _execution_plans(stored: StoredCycle) -> Record:
         raise NotStoredError("the decision that protection was put back from")
     outcome = known.refusal if known.refusal and known.refusal.reason == "stage_crashed" else decision.outcome
     planning = Planning(parts_of(_world(stored, known, basis), basis.setting), stored.cycle_ms)
-    judged_on = None if isinstance(outcome, Refusal) else _snapshots(stored)[1]
+    account = None if isinstance(outcome, Refusal) else _needed(stored, Stage.ACCOUNT_SNAPSHOTS)
+    judged_on = account if isinstance(account, AccountSnapshot) else None
     return planning.plan(outcome, _prices(stored, known, basis), judged_on)
 
 

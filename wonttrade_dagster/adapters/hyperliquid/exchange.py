@@ -117,13 +117,20 @@ class HyperliquidVenue(Venue):
     def account(self) -> AccountSnapshot:
         """Positions, open orders, account value and marks: three requests. Raises ``VenueError``."""
         read, address = self._connection.read, self._address
-        state = read("clearinghouseState", lambda info: info.user_state(address))
+        asked_ms = list[int]()
+
+        def ask(info: "Info") -> Any:  # noqa: ANN401 (JSON)
+            asked_ms.append(self._clock.now_ms())  # of each attempt: the pauses between them are no latency
+            return info.user_state(address)
+
+        state = read("clearinghouseState", ask)
         answered_ms = self._clock.now_ms()
         orders = read("frontendOpenOrders", lambda info: info.frontend_open_orders(address))
         _, contexts = parse_contexts(read("metaAndAssetCtxs", lambda info: info.meta_and_asset_ctxs()))
         marks = [(s, contexts[s].price("markPx")) for s in self._symbols if s in contexts]
         account = parse_account(state, orders, marks, self._clock.now_ms())
-        self._signer.venue_ahead_ms = Row.of(state, "clearinghouseState").integer("time") - answered_ms
+        venue_ms = Row.of(state, "clearinghouseState").integer("time")
+        self._signer.venue_clock.note(asked_ms=asked_ms[-1], answered_ms=answered_ms, venue_ms=venue_ms)
         return account
 
     def fills(self, since_ms: int) -> tuple[Fill, ...]:
@@ -215,8 +222,10 @@ class HyperliquidVenue(Venue):
         try:
             if action.symbol not in self._connection.assets():
                 return ItemAnswer(ActionStatus.ERROR, f"Hyperliquid lists no perpetual {action.symbol!r}")
+            is_entry = isinstance(action, PlaceOrder) and action.purpose.increases_exposure
             good_until_ms = action.good_until_ms if isinstance(action, PlaceOrder) else None
-            return normalise(self._signer.write(what, send, good_until_ms), 1)[0]
+            answer = self._signer.write(what, send, good_until_ms=good_until_ms, must_arrive=not is_entry)
+            return normalise(answer, 1)[0]
         except UnknownOutcomeError as error:
             return ItemAnswer(ActionStatus.UNKNOWN, str(error))
         except (VenueError, ValueError) as error:

@@ -20,6 +20,7 @@ from wonttrade_dagster.adapters.hyperliquid.connection import (
     travel_once,
 )
 from wonttrade_dagster.adapters.hyperliquid.session import BoundedSession
+from wonttrade_dagster.adapters.hyperliquid.venue_clock import VenueClock
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.ports import Clock
 
@@ -77,8 +78,8 @@ class Signer:
         self._expires_after_ms = int(expires_after_seconds * 1000)
         self._lock = Lock()
         self._exchange: Exchange | None = None
-        self.venue_ahead_ms = 0
-        """How far the venue's clock is ahead of ours: it judges the expiry by its own."""
+        self.venue_clock = VenueClock()
+        """The venue judges an expiry by its own clock."""
 
     def __repr__(self) -> str:
         return f"Signer({self._account_address!r}, key not shown)"
@@ -89,17 +90,30 @@ class Signer:
         with self._lock:
             return str(self._exchange_ready().wallet.address)
 
-    def write(self, what: str, send: Callable[["Exchange"], Any], good_until_ms: int | None = None) -> Any:  # noqa: ANN401 (JSON)
+    def write(
+        self,
+        what: str,
+        send: Callable[["Exchange"], Any],
+        *,
+        good_until_ms: int | None = None,
+        must_arrive: bool,
+    ) -> Any:  # noqa: ANN401 (JSON)
         """Send one action, once, after ``connection.assets`` is known. See ``travel_once`` for errors.
 
-        It expires after the configured time, and at ``good_until_ms`` of our clock where that is earlier.
+        Args:
+            what: the action in words, for an error.
+            send: makes the request.
+            good_until_ms: it expires then, by our clock, where that is earlier than the configured time.
+            must_arrive: for everything but new exposure. What is not certain of the venue's clock makes such
+                an action live longer, and an action that may not be late die earlier.
         """
         with self._lock:
             exchange = self._exchange_ready()
             expires_ms = self._clock.now_ms() + self._expires_after_ms
             if good_until_ms is not None:
                 expires_ms = min(expires_ms, good_until_ms)
-            exchange.set_expires_after(expires_ms + self.venue_ahead_ms)
+            lead_ms = self.venue_clock.possible_lead_ms if must_arrive else self.venue_clock.certain_lead_ms
+            exchange.set_expires_after(expires_ms + lead_ms)
             return travel_once(what, lambda: send(exchange))
 
     def _exchange_ready(self) -> "Exchange":
