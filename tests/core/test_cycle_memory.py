@@ -97,6 +97,18 @@ def test_failures_in_a_row_pause_the_model_and_not_the_protection() -> None:
     assert (probe.outcome, len(desk.model.prompts)) == ("applied", 4)
 
 
+def test_a_stale_market_within_the_pause_does_not_end_it() -> None:
+    desk = Desk(ScriptedModel(LONG_BTC, DOWN, DOWN, KEPT))
+    desk.breaker = BreakerRules(failures=2, first_pause_ms=4 * STEP_MS, max_pause_ms=8 * STEP_MS)
+    opened = [desk.cycle(number) for number in range(3)][-1].breaker
+    desk.market.age_ms = 60_000
+    assert desk.cycle(3).reason == "market_stale"
+    desk.market.age_ms = 0
+    paused = desk.cycle(4)
+    assert (paused.reason, paused.breaker) == ("breaker_open", opened)
+    assert desk.cycle(6).outcome == "applied"
+
+
 def test_the_cap_of_the_day_pauses_the_calls() -> None:
     desk = Desk(ScriptedModel(LONG_BTC, KEPT))
     desk.price = ModelPrice(D(1000), D(1000), D(1000))

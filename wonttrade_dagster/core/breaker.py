@@ -41,7 +41,9 @@ def pause(state: BreakerState, cycle_ms: int) -> Refusal | None:
     )
 
 
-def after_cycle(state: BreakerState, cycle_ms: int, reason: str, rules: BreakerRules | None) -> BreakerState:
+def after_cycle(
+    state: BreakerState, cycle_ms: int, reason: str, rules: BreakerRules | None, *, was_asked: bool
+) -> BreakerState:
     """The state after a cycle.
 
     Args:
@@ -49,12 +51,15 @@ def after_cycle(state: BreakerState, cycle_ms: int, reason: str, rules: BreakerR
         cycle_ms: the cycle.
         reason: name and detail of its refusal, ``name: detail``; "" for a cycle that worked.
         rules: None switches the breaker off.
+        was_asked: whether the model was: a cycle that ended before that is no probe, and closes nothing.
     """
     name = reason.partition(":")[0]
-    if rules is None or name == PAUSED:
+    was_open = state.open_until_ms is not None
+    if rules is None or name == PAUSED or pause(state, cycle_ms) is not None:
         return replace(state, closed_at_ms=None)
     if name not in FAILURES:
-        was_open = state.open_until_ms is not None
+        if was_open and not was_asked:
+            return state
         return replace(state, open_until_ms=None, closed_at_ms=cycle_ms) if was_open else BreakerState()
     row = state if state.closed_at_ms is None else BreakerState()
     failed = replace(

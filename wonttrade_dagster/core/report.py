@@ -158,11 +158,12 @@ def remembering(
     """The report with what the next cycle must know of this one and all before it."""
     breaker = last.breaker if last else UNBROKEN
     spending = last.spending if last else NOTHING_SPENT
+    calls = calls_made(record)
     failure = f"{report.reason}: {report.detail}" if report.outcome == "refused" else ""
     return replace(
         report,
-        breaker=after_cycle(breaker, report.cycle_ms, failure, rules),
-        spending=after_calls(spending, report.cycle_ms, record.cost_usd, calls_made(record)),
+        breaker=after_cycle(breaker, report.cycle_ms, failure, rules, was_asked=calls > 0),
+        spending=after_calls(spending, report.cycle_ms, record.cost_usd, calls),
         held_since=_held_since(report, last),
         fired=record.fired,
         obeyed=record.obeyed,
