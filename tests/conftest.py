@@ -1,13 +1,22 @@
 """What every test stands on: no network but loopback, and a checkout's folders."""
 
 import socket
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage  # not exported by dagster
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Dagster keeps the storage of the last instance of this process, which may be gone by now."""
+    with set_defs_state_storage(None):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -147,7 +147,7 @@ def test_without_any_copy_every_view_is_there_and_empty() -> None:
 
 def test_the_three_formats_show_the_same_rows(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = "'a,\"b\"' AS text, NULL AS nothing, 'nan'::DOUBLE AS nan"
-    query = f"SELECT open_time, close, {odd} FROM candles LIMIT 2"
+    query = f"SELECT open_time, close, {odd} FROM candles ORDER BY open_time LIMIT 2"
 
     def shown(form: str) -> str:
         assert run(["sql", query, "--format", form, "--config", str(config)]) == 0

@@ -14,14 +14,19 @@ from fakes import ScriptedMarket, ScriptedModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
+from trader_samples import LIMITS, RULES
 
 from wonttrade_dagster.adapters.prompts import template_of
+from wonttrade_dagster.core.backtest import MemoryLedger
+from wonttrade_dagster.core.broken_prompt import broken_prompt
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
-from wonttrade_dagster.core.errors import ModelAnswerError, ModelUnavailableError
+from wonttrade_dagster.core.errors import ModelAnswerError, ModelUnavailableError, StorageError
 from wonttrade_dagster.core.model import (
+    USUAL_INDICATORS,
     AssetSpec,
     BreakerState,
+    CycleReport,
     Decision,
     DecisionRecord,
     ExecutionPlan,
@@ -126,6 +131,22 @@ def model_is_paused(desk: Desk) -> None:
     desk.ledger.report = replace(desk.ledger.report, breaker=broken)
 
 
+def prompt_is_broken(desk: Desk) -> None:
+    parts = desk.parts()
+    builder = broken_prompt("the prompt lacks its file user.md.j2", LIMITS, RULES, 5, USUAL_INDICATORS)
+    broken = replace(parts, context_builder=builder)
+    desk.parts = lambda: broken  # type: ignore[method-assign] # a stand-in for one method
+
+
+def ledger_is_unreadable(desk: Desk) -> None:
+    desk.ledger = UnreadableLedger(report=desk.ledger.report)
+
+
+class UnreadableLedger(MemoryLedger):
+    def last_report(self, before_ms: int) -> CycleReport | None:
+        raise StorageError(f"nothing before {before_ms} can be read")
+
+
 def nothing(desk: Desk) -> None:
     del desk
 
@@ -150,6 +171,8 @@ SCENES: Mapping[str, tuple[Callable[[Desk], None], Answers]] = {
     "nothing in the account": (account_is_empty, (KEPT,)),
     "journal full": (journal_takes_nothing, (FLAT_NOW,)),
     "journal unreadable": (journal_is_unreadable, (KEPT,)),
+    "prompt broken": (prompt_is_broken, (KEPT,)),
+    "ledger unreadable": (ledger_is_unreadable, (KEPT,)),
 }
 
 
@@ -187,6 +210,7 @@ def test_the_scenes_do_end_in_different_ways() -> None:
     assert {
         "applied", "invalid_json", "violations", "model_unavailable", "model_answer", "stale_decision",
         "venue_unavailable", "account_without_equity", "journal_unavailable", "price_moved_past_stop",
+        "prompt_broken", "ledger_unreadable",
     } <= reasons  # fmt: skip
 
 

@@ -168,7 +168,7 @@ def test_33_the_dead_mans_switch_takes_stops_too_and_the_next_cycle_puts_them_ba
     cycle(venue, applied)
     assert len(venue.account().protection("BTC")) == 2
     at_ms = hand.now_ms() + 20_000
-    answer = venue._signer.write("the switch", lambda exchange: exchange.schedule_cancel(at_ms))
+    answer = venue._signer.write("the switch", lambda sdk: sdk.schedule_cancel(at_ms), must_arrive=True)
     assert answer["status"] == "ok"
     hand.time_ms += 30_000
     account = venue.account()

@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster._core.storage.defs_state.base import set_defs_state_storage  # not exported by dagster
 from loopback import write_config
 
 from wonttrade_dagster.defs.build import defs_or_instruction
@@ -31,13 +29,6 @@ if len(sys.argv) > 1:
     importlib.reload(definitions)
     show()
 """
-
-
-@pytest.fixture(autouse=True)
-def no_instance_of_another_test() -> Iterator[None]:
-    """Dagster keeps the storage of the last instance of this process, which may be gone by now."""
-    with set_defs_state_storage(None):
-        yield
 
 
 def load(folder: Path, *arguments: str) -> tuple[list[dict[str, Any]], str]:
