@@ -226,6 +226,14 @@ def test_every_position_is_protected_after_every_cycle(finished: Finished) -> No
             assert held == {o["symbol"] for o in line["body"]["protection"] if o["leg"] == leg}
 
 
+def flat_answer(finished: Finished, prior_plan: str = "kept") -> str:
+    """A decision that is good at any price: no position in any symbol."""
+    decision = json.loads(finished.cycles()[0]["body"]["reply"]["text"])
+    none = {"target_size": 0, "stop_loss": None, "take_profit": None}
+    targets = [{**target, **none} for target in decision["targets"]]
+    return json.dumps({**decision, "targets": targets, "prior_plan": prior_plan, "replaced_because": None})
+
+
 # --- many side by side -----------------------------------------------------------------------------
 
 
@@ -245,27 +253,23 @@ def test_a_model_that_is_refused_half_of_the_time_does_not_end_a_backtest(
     finished: Finished, loopback: Loopback
 ) -> None:
     kinds = ("invalid_json", "refusal", "length", "wrong_schema") * 3
-    good = json.loads(finished.cycles()[0]["body"]["reply"]["text"])
-    flat = {
-        **good,
-        "targets": [{**t, "target_size": 0, "stop_loss": None, "take_profit": None} for t in good["targets"]],
-    }
+    begun = {"kind": "reply", "text": flat_answer(finished, prior_plan="none")}
     repaired = {"invalid_json", "wrong_schema"}  # is asked for once more: twice in a row is refused
     script = [
         fault
         for kind in kinds
         for fault in (
             {"kind": kind, "times": 2 if kind in repaired else 1},
-            {"kind": "reply", "text": json.dumps(flat)},
+            {"kind": "reply", "text": flat_answer(finished)},
         )
     ]
-    loopback.model("faults", script)
+    loopback.model("faults", [begun, *script])
     result = backtest(finished.config, "half", ("2025-06-01", "2025-06-01"))
     assert result.success, failure_of(result)
     lines = (backtest_folder(finished.settings.data_dir, "half") / RESULTS_NAME).read_text().splitlines()[1:]
     outcomes = [json.loads(line)["body"]["outcome"] for line in lines]
     assert len(outcomes) == 24
-    assert outcomes.count("refused") >= 12
+    assert outcomes.count("refused") == len(kinds)
     assert set(outcomes) == {"applied", "refused"}
     reasons = {json.loads(line)["body"]["reason"] for line in lines}
     assert {"invalid_json", "model_refused", "reply_truncated"} <= reasons
@@ -276,14 +280,14 @@ def test_a_model_server_that_dies_on_the_way_ends_the_backtest_and_what_it_wrote
     finished: Finished, loopback: Loopback
 ) -> None:
     """One gap is a refused cycle; three in a row would measure the outage."""
-    answer = finished.cycles()[0]["body"]["reply"]["text"]
+    begun = {"kind": "reply", "text": flat_answer(finished, prior_plan="none")}
+    good = {"kind": "reply", "text": flat_answer(finished)}
     gone = {"kind": "reset", "times": 4}
-    loopback.model("faults", [gone, {"kind": "reply", "text": answer}])
+    loopback.model("faults", [gone, begun])
     first = backtest(finished.config, "no-first-answer", ("2025-06-01", "2025-06-01"), cycle_minutes=240)
     assert "cannot be reached" in failure_of(first)
     loopback.model("faults", [])
-    good = {"kind": "reply", "text": answer}
-    loopback.model("faults", [good, gone, good, {"kind": "reset", "times": 12}])
+    loopback.model("faults", [begun, gone, good, {"kind": "reset", "times": 12}])
     later = backtest(finished.config, "dies", ("2025-06-01", "2025-06-01"), cycle_minutes=180)
     assert "the cycles it finished are in" in failure_of(later)
     folder = backtest_folder(finished.settings.data_dir, "dies")
