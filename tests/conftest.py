@@ -12,6 +12,16 @@ SHARED = ROOT.parent / "shared"
 LOOPBACK = ("127.", "::1", "localhost")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take longest begins first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: -_timeout_seconds(item))
+
+
+def _timeout_seconds(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Dagster keeps the storage of the last instance of this process, which may be gone by now."""
