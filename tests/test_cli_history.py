@@ -134,6 +134,23 @@ def test_export_and_import_take_a_history_elsewhere(
     assert len(events(elsewhere, "candles")) == 1, "an import that brought nothing is no event"
 
 
+def test_a_folder_stands_for_the_files_directly_in_it(
+    ask: Ask, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "files.csv"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "README.md").write_text("no history\n")
+    capsys.readouterr()
+    assert run(["history", "import", str(folder), "--config", str(config)]) == 1
+    assert "no Parquet, CSV or Feather file lies in this folder" in capsys.readouterr().err.replace("\n", " ")
+    rows = "time_utc,open,high,low,close,volume\n2025-06-01 00:00,1,1,1,1,1\n2025-06-01 01:00,1,1,1,1,1\n"
+    for name in ("ETH-1h.csv", "BTC-1h.CSV", "deeper/SOL-1h.csv"):
+        (folder / name).write_text(rows)
+    done = ask("import", folder)
+    assert [Path(item["file"]).name for item in done] == ["BTC-1h.CSV", "ETH-1h.csv"]
+    assert stored(config).candles("SOL", "1h").is_empty()
+
+
 def test_a_zone_can_be_stated_where_a_file_does_not_say_it(ask: Ask, config: Path, tmp_path: Path) -> None:
     path = tmp_path / "BTC-1h.csv"
     path.write_text(

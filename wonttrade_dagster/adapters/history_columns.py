@@ -8,7 +8,7 @@ unit is refused with the row it stands in. Rows are counted from 1, without a he
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,15 +98,41 @@ def refusal(path: Path, what: str, remedy: str) -> HistoryError:
     return HistoryError(f"{path}: {what}; {remedy} (nothing was imported)")
 
 
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """The files themselves, and of a folder those directly in it whose suffix is known, by name.
+
+    Raises:
+        HistoryError: a folder holds none, or cannot be listed.
+    """
+    files = list[Path]()
+    for path in paths:
+        files += _files_in(path) if path.is_dir() else [path]
+    return files
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        found = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in _READERS and path.is_file()
+        )
+    except OSError as error:
+        raise refusal(folder, f"it cannot be listed ({error.strerror})", "make it readable") from error
+    if not found:
+        raise refusal(folder, "no Parquet, CSV or Feather file lies in this folder", "check the path")
+    return found
+
+
+_READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".feather": pl.read_ipc,
+    ".arrow": pl.read_ipc,
+}
+
+
 def read_raw(path: Path) -> pl.DataFrame:
     """The file as it is, by its suffix, with a ``row`` column. CSV cells stay text."""
-    readers: Mapping[str, Callable[[Path], pl.DataFrame]] = {
-        ".parquet": pl.read_parquet,
-        ".csv": lambda p: pl.read_csv(p, infer_schema=False),
-        ".feather": pl.read_ipc,
-        ".arrow": pl.read_ipc,
-    }
-    reader = readers.get(path.suffix.lower())
+    reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise refusal(
             path, f"a {path.suffix or 'nameless'} file is not known", "give Parquet, CSV or Feather files"

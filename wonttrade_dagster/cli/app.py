@@ -125,7 +125,9 @@ def backtest(
 
 @history_app.command("import")
 def history_import(
-    files: Annotated[list[Path], typer.Argument(help="Parquet, CSV or Feather files.", metavar="FILE…")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Parquet, CSV or Feather files, or folders of them.", metavar="FILE…")
+    ],
     config: Config = DEFAULT_CONFIG,
     replace: Replace = False,
     time_unit: Annotated[TimeUnit | None, typer.Option(help="Unit of times that are numbers.")] = None,

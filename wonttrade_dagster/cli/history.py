@@ -13,7 +13,7 @@ from typing import Any
 
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.history import DAY_MS, ImportCounts, MarketHistory
-from wonttrade_dagster.adapters.history_columns import StatedTimes
+from wonttrade_dagster.adapters.history_columns import StatedTimes, files_of
 from wonttrade_dagster.adapters.history_export import export_history
 from wonttrade_dagster.adapters.history_files import FileImport, import_files
 from wonttrade_dagster.adapters.history_gaps import Gap
@@ -62,9 +62,9 @@ def _day_ms(text: str) -> int:
 
 
 def run_import(
-    config: Path, files: Sequence[Path], *, replace: bool, stated: StatedTimes, as_json: bool
+    config: Path, paths: Sequence[Path], *, replace: bool, stated: StatedTimes, as_json: bool
 ) -> None:
-    """Import every file, or none when one is broken.
+    """Import every file, also those directly in a folder that is named, or none when one is broken.
 
     Raises:
         HistoryError: a file is wrong; names file, row, column and remedy.
@@ -72,6 +72,7 @@ def run_import(
     """
     settings = load_settings(config)
     history = MarketHistory.of(settings.data_dir)
+    files = files_of(paths)
     with progress() as bar:
         task = bar.add_task("reading", total=len(files))
         done = import_files(
