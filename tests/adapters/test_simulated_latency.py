@@ -121,6 +121,18 @@ def test_the_rest_of_the_bar_is_lived_after_the_decision() -> None:
     assert made.account().account_value_usd == 9_900
 
 
+@pytest.mark.parametrize("seconds", [0, 1, 59, 90])
+def test_a_stop_in_the_rest_of_the_bar_is_booked_by_the_next_report(seconds: int) -> None:
+    """A report books what happened until its own time; the bar that was open then began before it."""
+    made = holding()
+    quiet, falling = (50_000, 50_100, 49_900, 50_000), (50_000, 50_100, 48_000, 48_500)
+    rows = (quiet, falling) if seconds >= 60 else (falling, quiet)
+    think(made, seconds, *rows)
+    booked_until_ms = START_MS + seconds * 1_000 + 1
+    made.advance(START_MS + 2 * MINUTE_MS, {"BTC": bars(*rows)}, {})
+    assert [fill.px for fill in made.venue.fills(booked_until_ms)] == [49_000]
+
+
 @pytest.mark.hand_computed("latency", "funding")
 def test_funding_is_paid_while_the_model_thinks_and_not_again() -> None:
     """0.1 at the last close 50,100 before the hour, rate 0.0002: 0.1·50,100·0.0002 = 1.002."""

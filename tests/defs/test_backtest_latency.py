@@ -123,6 +123,24 @@ def test_orders_fill_at_the_open_of_the_minute_in_which_they_are_sent(backtest: 
     assert all(fill["slippage_bps"] == "0" for fill in finished.fills)
 
 
+def test_every_fill_between_two_decisions_stands_in_a_report(backtest: Run) -> None:
+    finished = backtest(
+        runtime__cycle_minutes=5, execution__max_decision_age_seconds=200, backtest__latency=30
+    )
+    happened = {
+        (event["symbol"], event["tid"])
+        for _, body in finished.cycles
+        for event in body["events"]
+        if event["event"] == "Execution"
+    }
+    assert len(happened) > 4, "stops and take-profits fired"
+    assert happened <= {(fill["symbol"], fill["tid"]) for fill in finished.fills}
+    held = {p["symbol"]: float(p["size_base"]) for p in finished.cycles[-1][1]["positions"]}
+    for symbol in ("BTC", "ETH"):
+        sizes = [float(fill["size_base"]) for fill in finished.fills if fill["symbol"] == symbol]
+        assert abs(sum(sizes) - held.get(symbol, 0.0)) < 1e-9
+
+
 def test_a_decision_older_than_allowed_opens_nothing(backtest: Run) -> None:
     finished = backtest(backtest__latency=61)
     assert finished.fills == []

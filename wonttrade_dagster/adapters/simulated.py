@@ -7,6 +7,7 @@ backtest runs the live one), the port's answers (``simulated_venue``), reading h
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 import polars as pl
@@ -115,6 +116,11 @@ class SimulatedExecutor(Executor):
             MoneyIdentityError: the account does not add up.
         """
         self._refuse(to_ms, bars)
+        if to_ms > self._walked_ms:
+            # Whoever booked what had happened until then asks for what is later: the rest of a bar that was
+            # half over is, although it opened before.
+            state = self.venue.state
+            self.venue.state = replace(state, time_ms=max(state.time_ms, self._walked_ms + 1))
         return self._live(to_ms, bars, funding)
 
     def think(
