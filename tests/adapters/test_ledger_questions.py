@@ -73,6 +73,24 @@ def test_many_refusals_in_a_row_do_not_hide_the_last_applied_decision(tmp_path: 
 
 
 @pytest.mark.parametrize("where", ["spool", "duckdb"])
+def test_the_prior_decision_is_the_same_after_the_report_was_asked_for(tmp_path: Path, where: str) -> None:
+    """Both are read while the file is open once; what is applied meanwhile is seen when it is asked again."""
+    journal = Journal(tmp_path / "j.ndjson")
+    kept = ledger(tmp_path, journal)
+    keep(kept, 1, stages(1, decision("first")))
+    store(kept, where)
+    assert kept.last_report(at(2)) == report(1, "1001")
+    assert kept.prior(at(2)) == ledger(tmp_path, journal).prior(at(2))
+    assert kept.last_report(at(3)) == report(1, "1001")
+    journal.applied(at(2), decision("late"))
+    assert kept.prior(at(3)).decision == decision("first"), "one cycle decides on one state of the ledger"
+    assert kept.prior(at(3)).decision == decision("late")
+    assert kept.last_report(at(4)) == report(1, "1001")
+    keep(kept, 3, stages(3, decision("new")))
+    assert kept.prior(at(4)).decision == decision("new")
+
+
+@pytest.mark.parametrize("where", ["spool", "duckdb"])
 def test_the_last_report_is_the_newest_before_the_cycle(tmp_path: Path, where: str) -> None:
     kept = ledger(tmp_path)
     for cycle in (3, 1, 2):

@@ -10,7 +10,7 @@ broken) into the published copy and the journal. All of it may be deleted betwee
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,6 +94,7 @@ class DuckDBLedger(Ledger):
         self._impatient_until = 0.0
         self._seen: tuple[object, int, frozenset[str]] | None = None  # file state, cycle, its stages
         self._last: tuple[int, CycleReport] | None = None  # before which cycle, and the answer then
+        self._prior_read: tuple[int, PriorDecision] | None = None  # likewise; given once
 
     # --- records ---
 
@@ -103,7 +104,7 @@ class DuckDBLedger(Ledger):
             raise stored_already(cycle_ms, stage)
         require_json(cycle_ms, stage, payload)
         if stage is Stage.CYCLE_REPORTS:
-            self._last = None
+            self._last = self._prior_read = None
         self.spool.add(cycle_ms, stage, self._redactor.json(payload))
 
     def load(self, cycle_ms: int, stage: Stage) -> bytes | None:
@@ -119,11 +120,19 @@ class DuckDBLedger(Ledger):
     def last_report(self, before_ms: int) -> CycleReport | None:
         """The newest report of a cycle before ``before_ms``.
 
-        A cycle asks twice, and nobody but it reports meanwhile: the second answer is the first one.
+        A cycle asks twice, and nobody but it reports meanwhile: the second answer is the first one. It asks
+        for the prior decision next, and opening the file takes longer than reading: that is read too.
         """
         if self._last is not None and self._last[0] == before_ms:
             return self._last[1]
-        report = self._answer(lambda connection: self._last_report(connection, before_ms))
+
+        def ask(connection: Connection) -> CycleReport | None:
+            report = self._last_report(connection, before_ms)
+            with suppress(StorageError, duckdb.Error):  # it is asked for by itself then, and raises there
+                self._prior_read = (before_ms, self._prior(connection, before_ms))
+            return report
+
+        report = self._answer(ask)
         self._last = None if report is None else (before_ms, report)
         return report
 
@@ -133,6 +142,9 @@ class DuckDBLedger(Ledger):
 
     def prior(self, before_ms: int) -> PriorDecision:
         """The last applied decision before a cycle, and how the cycle before it ended."""
+        known, self._prior_read = self._prior_read, None
+        if known is not None and known[0] == before_ms:
+            return known[1]
         return self._answer(lambda connection: self._prior(connection, before_ms))
 
     def _answer(self, ask: Callable[[Connection], _Answer]) -> _Answer:
