@@ -5,8 +5,10 @@ from simulated_market import FREE, RULES, D, account, bar, fills, market, protec
 
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.simulation import (
+    Bar,
     Event,
     Liquidation,
+    Slippage,
     Tif,
     account_value_usd,
     mark_to,
@@ -132,6 +134,32 @@ def test_inside_a_bar_liquidation_happens_one_tick_beyond_its_price() -> None:
     """Liquidation price 40,506.33 (tick 1): at 40,506 all is sold there: 10,000 − 9,494 = 506."""
     state, events = walk(trade(account(), "1", 50_000), bar(50_000, 50_100, 30_000, 49_000))
     assert (fills(events)[0].px, account_value_usd(state)) == (40_506, 506)
+
+
+@pytest.mark.hand_computed("liquidation cross", "slippage fixed_bps")
+@pytest.mark.parametrize(
+    ("size", "candle", "mark_px"),
+    [("1", bar(50_000, 50_100, 30_000, 50_000), 40_336), ("-1", bar(50_000, 70_000, 49_900, 50_000), 59_505)],
+)
+def test_inside_a_bar_what_the_slipped_book_does_not_take_goes_to_the_backstop(
+    size: str, candle: Bar, mark_px: int
+) -> None:
+    """At 40,506 equity 506 < maintenance; 40,506·(1 − 150 bps) = 39,898 lies beyond bankruptcy at 40,000: no
+    bid takes it. Equity p − 40,000 meets 2/3·p/80 at 40,336.13: below it the backstop leaves nothing; a short
+    there 60,000 − p = p/120 at 59,504.13. The bar's recovery comes too late.
+    """
+    state, events = walk(trade(account(), size, 50_000), candle, slippage=Slippage(D(150)))
+    (event,) = _liquidations(events)
+    assert (event.is_backstop, event.mark_px) == (True, mark_px)
+    assert state.positions == {}
+    assert abs(account_value_usd(state)) < D("1e-15")
+
+
+def test_inside_a_bar_that_turns_above_the_backstop_nothing_is_taken_by_a_book_without_bids() -> None:
+    """Lowest 40,400: below maintenance, above two thirds of it."""
+    slipped = Slippage(D(150))
+    state, events = walk(trade(account(), "1", 50_000), bar(50_000, 50_100, 40_400, 50_000), slippage=slipped)
+    assert (events, account_value_usd(state)) == ((), 10_000)
 
 
 def test_inside_a_bar_a_stop_above_the_liquidation_price_saves_the_account() -> None:

@@ -29,7 +29,7 @@ from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
 from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
-from wonttrade_dagster.core.simulation.margin import liquidation_px
+from wonttrade_dagster.core.simulation.margin import ONE, liquidation_px
 from wonttrade_dagster.core.simulation.marks import is_reached, stops_first
 from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire, reducible_base
 from wonttrade_dagster.core.simulation.quotes import bar_quote, with_slippage
@@ -182,21 +182,23 @@ class _Walker:
         """The price of ``symbol`` runs to ``to_px``; every event on the way happens at its own price."""
         events: tuple[Event, ...] = ()
         is_down = to_px < state.marks[symbol]
-        can_liquidate = True
+        # On the book first; what the slipped book does not take goes on to the backstop.
+        on_book: tuple[Decimal, ...] = (ONE, self.rules.backstop_fraction)
+        fractions = on_book
         while True:
             order = self._next_order(state, symbol, to_px, is_down=is_down)
             order_px = _event_px(order) if order else to_px
-            liquidation = self._liquidation(state, symbol, to_px, is_down=is_down) if can_liquidate else None
+            liquidation = self._liquidation(state, symbol, to_px, fractions, is_down=is_down)
             if liquidation is not None and (
                 order is None or not _is_before(order_px, liquidation, is_down=is_down)
             ):
                 before = state = _marked(state, symbol, liquidation)
                 state, more = self._liquidate(state)
-                can_liquidate = state is not before
+                fractions = fractions[1:] if state is before else on_book
             elif order is not None:
                 state = _marked(state, symbol, _later(state.marks[symbol], order_px, is_down=is_down))
                 state, more = self._run(state, order)
-                can_liquidate = True
+                fractions = on_book
             else:
                 return _marked(state, symbol, to_px), events
             events += more
@@ -241,12 +243,18 @@ class _Walker:
         return min(met, key=lambda o: (sign * _event_px(o), *stops_first(o)), default=None)
 
     def _liquidation(
-        self, state: ExchangeState, symbol: str, to_px: Decimal, *, is_down: bool
+        self,
+        state: ExchangeState,
+        symbol: str,
+        to_px: Decimal,
+        fractions: tuple[Decimal, ...],
+        *,
+        is_down: bool,
     ) -> Decimal | None:
-        """The first price on the grid beyond the liquidation price, when the way leads past it."""
-        if state.size_base(symbol) == 0 or (state.size_base(symbol) > 0) != is_down:
+        """The first price on the grid beyond the next liquidation price, when the way leads past it."""
+        if not fractions or state.size_base(symbol) == 0 or (state.size_base(symbol) > 0) != is_down:
             return None
-        px = liquidation_px(state, symbol, self.rules)
+        px = liquidation_px(state, symbol, self.rules, fractions[0])
         if px is None or not _is_before(px, to_px, is_down=is_down):
             return None
         decimals = self.rules.assets[symbol].size_decimals

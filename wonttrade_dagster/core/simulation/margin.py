@@ -15,6 +15,8 @@ from functools import lru_cache
 from wonttrade_dagster.core.model import AssetSpec, MarginTier
 from wonttrade_dagster.core.simulation.records import ZERO, ExchangeState, PerpPosition, VenueRules
 
+ONE = Decimal(1)
+
 MIN_TRANSFER_FRACTION = Decimal("0.1")
 """Of the cross notional: what a withdrawal must leave behind."""
 
@@ -144,8 +146,10 @@ def scope_of(state: ExchangeState, position: PerpPosition, rules: VenueRules) ->
     return isolated_scope(state, position, rules)
 
 
-def liquidation_px(state: ExchangeState, symbol: str, rules: VenueRules) -> Decimal | None:
-    """Mark of ``symbol`` at which equity meets maintenance, everything else unchanged; None if none is.
+def liquidation_px(
+    state: ExchangeState, symbol: str, rules: VenueRules, fraction: Decimal = ONE
+) -> Decimal | None:
+    """Mark at which equity meets ``fraction`` of maintenance, all else unchanged; None if none is.
 
     Within one tier this is the documented ``price − side·available/size/(1 − l·side)``; the right tier
     is searched, because a short's notional grows on the way. Isolated: exact to the venue's own figure.
@@ -161,7 +165,7 @@ def liquidation_px(state: ExchangeState, symbol: str, rules: VenueRules) -> Deci
     # Maintenance is convex in the price (the largest of its tiers' lines), so equity falls below it at
     # the first line it meets: the highest root for a long, the lowest for a short.
     roots = [
-        (others - tier.deduction_usd - rest) / (size - abs(size) * tier.rate)
+        (fraction * (others - tier.deduction_usd) - rest) / (size - fraction * abs(size) * tier.rate)
         for tier in maintenance_tiers(spec)
     ]
     found = max(roots) if size > 0 else min(roots)
