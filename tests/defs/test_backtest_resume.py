@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from loopback import Loopback, generated_history
 
@@ -205,3 +206,22 @@ def test_other_settings_do_not_go_on_with_it(
     finally:
         ground.config.write_text(text)
     assert "was begun with another content of" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_history_that_was_changed_meanwhile_does_not_have_its_cycles_asked_for_again(
+    ground: Ground, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The cycles that were paid for are neither thrown away nor paid for a second time."""
+    ground.killed("history", lambda data: data.count(b"\n") > 3)
+    path, history = ground.folder("history") / RESULTS_NAME, market_history(ground.settings)
+    before, kept = ground.loopback.model_calls, path.read_bytes()
+    candles = history.candles("BTC", "5m", FIRST_MS, FIRST_MS + DAY_MS)
+    try:
+        history.add_candles("BTC", "5m", candles.with_columns(pl.col("volume") + 1), "test", replace=True)
+        assert command(["backtest", "--resume", "history", "--config", str(ground.config)]) != 0
+    finally:
+        history.add_candles("BTC", "5m", candles, "test", replace=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "backtest history was begun with other values of history_sha256" in said
+    assert ground.loopback.model_calls == before
+    assert path.read_bytes() == kept

@@ -58,6 +58,12 @@ def stored_facts(folder: Path) -> Mapping[str, Any] | None:
     return None if record is None or record["kind"] != "backtest" else record["body"]
 
 
+def has_cycles(folder: Path) -> bool:
+    """Whether an earlier attempt finished any cycle."""
+    with (folder / RESULTS_NAME).open("rb") as file:
+        return any(b'"kind":"cycle"' in line[:200] for line in file)
+
+
 def finished_cycles(folder: Path, facts: Mapping[str, Any]) -> Iterator[FinishedCycle]:
     """The cycles of an earlier attempt, oldest first.
 

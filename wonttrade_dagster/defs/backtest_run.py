@@ -20,7 +20,7 @@ from wonttrade_dagster.adapters.backtest_results import (
     backtest_folder,
     open_results,
 )
-from wonttrade_dagster.adapters.backtest_resume import finished_cycles, stored_facts
+from wonttrade_dagster.adapters.backtest_resume import finished_cycles, has_cycles, stored_facts
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
 from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
@@ -28,6 +28,7 @@ from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.core.codec import decode, jsonable
 from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.cycle_parts import CycleParts
+from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.core.simulation import SlippageModel
@@ -128,7 +129,7 @@ def run_backtest_range(
 
     Raises:
         HistoryError: the stored history does not cover the range.
-        UsageError: a backtest of this id is finished already.
+        UsageError: a backtest of this id is finished already, or was begun differently.
         StorageError: the disk did not take a write; what was written before is intact.
         ModelUnavailableError: the model's server is down: the backtest would measure the outage.
         MoneyIdentityError: the simulated accounts do not add up.
@@ -149,7 +150,7 @@ def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[
     """The results file, with the cycles of an interrupted attempt taken in; how many those are."""
     folder = backtest_folder(settings.data_dir, spec.backtest_id)
     facts = json.loads(json.dumps(_facts(settings, spec, backtest.parts, backtest.walk.replay)))
-    is_resumed = stored_facts(folder) == facts
+    is_resumed = _goes_on(spec.backtest_id, folder, facts)
     results = open_results(
         folder,
         sync_every=settings.backtest.sync_every,
@@ -159,6 +160,25 @@ def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[
     results.begin(facts, spec.from_ms, is_resumed=is_resumed)
     results.open_account(spec.from_ms - spec.cycle_minutes * 60_000, settings.backtest.initial_equity_usd)
     return results, _pick_up(results, facts, backtest) if is_resumed else 0
+
+
+def _goes_on(backtest_id: str, folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether the folder holds an earlier attempt at the same backtest.
+
+    Raises:
+        UsageError: it holds cycles of another one under this id: they were paid for, and running them again
+            would spend ``backtest.max_usd`` a second time.
+    """
+    stored = stored_facts(folder)
+    if stored is None or stored == facts or (folder / SUMMARY_NAME).exists():
+        return stored == facts
+    if has_cycles(folder):
+        changed = ", ".join(sorted(n for n in stored.keys() | facts.keys() if stored.get(n) != facts.get(n)))
+        raise UsageError(
+            f"backtest {backtest_id} was begun with other values of {changed}: bring them back, or start "
+            "a new backtest"
+        )
+    return False
 
 
 def _pick_up(results: BacktestResults, facts: Mapping[str, Any], backtest: Backtest) -> int:
