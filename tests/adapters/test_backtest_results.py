@@ -22,6 +22,7 @@ from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import (
     ActionResult,
     ActionStatus,
+    CycleReport,
     Decision,
     DecisionRecord,
     ExecutionPlan,
@@ -33,6 +34,7 @@ from wonttrade_dagster.core.model import (
     Stage,
     TokenUsage,
 )
+from wonttrade_dagster.core.performance import performance_figures
 
 SECRET = "sk-a-canary-of-the-results"
 
@@ -126,6 +128,23 @@ def test_funding_is_added_up_by_symbol(folder: Path) -> None:
         results.cycle(finished(1), {})
         results.remember(finished(2), [funding("BTC", "0.1")])
     assert results.funding_by_symbol_usd == {"BTC": D("0.35"), "ETH": D("-1.5")}
+
+
+def test_a_liquidation_on_the_book_is_called_one_and_not_a_close(folder: Path) -> None:
+    results = opened(folder)
+    records = finished(0)
+    sold = replace(fill(0), size_base=D("-0.5"), oid=9, cloid=None, direction="Close Long")
+    told: CycleReport = records.records[Stage.CYCLE_REPORTS]
+    records.records[Stage.CYCLE_REPORTS] = replace(told, fills=(fill(0), sold))
+    events = [
+        {"event": "Execution", "symbol": "BTC", "oid": 8, "liquidation_mark_px": None},
+        {"event": "Execution", "symbol": "BTC", "oid": 9, "liquidation_mark_px": "40506"},
+    ]
+    with results.journal:
+        results.cycle(records, {"events": events})
+    frames = results.frames()
+    assert frames.fills["purpose"].to_list() == ["open", "liquidation"]
+    assert performance_figures(frames.equity, frames.fills).liquidations == 1
 
 
 def funding(symbol: str, paid_usd: str) -> dict[str, str]:

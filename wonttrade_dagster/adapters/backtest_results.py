@@ -19,6 +19,7 @@ from wonttrade_dagster.adapters.backtest_rows import (
     decision_row,
     funding_paid,
     latency_rows,
+    liquidating,
     protection_rows,
     target_rows,
 )
@@ -99,6 +100,9 @@ class BacktestResults:
 
     def remember(self, records: MemoryRecords, events: Iterable[Mapping[str, Any]] = ()) -> None:
         """Keep the rows of a cycle whose line is written, and what the market did before it."""
+        events = tuple(events)
+        # A liquidation on the book is an ordinary close by the word of its fill.
+        self.purposes |= dict.fromkeys(liquidating(events), "liquidation")
         for symbol, paid_usd in funding_paid(events):
             self.funding_by_symbol_usd[symbol] = self.funding_by_symbol_usd.get(symbol, Decimal(0)) + paid_usd
         cycle_ms = records.cycle_ms

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.model import CycleReport, Decision, DecisionRecord, Leg
-from wonttrade_dagster.core.simulation import FundingPayment
+from wonttrade_dagster.core.simulation import Execution, FundingPayment
 
 Row = tuple[Any, ...]
 
@@ -76,6 +76,13 @@ def funding_paid(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Dec
     for event in events:
         if event["event"] == FundingPayment.__name__:
             yield event["symbol"], Decimal(event["paid_usd"])
+
+
+def liquidating(events: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    """Numbers of the orders by which the venue liquidated, among the events of a line."""
+    for event in events:
+        if event["event"] == Execution.__name__ and event["liquidation_mark_px"] is not None:
+            yield event["oid"]
 
 
 def _float(value: Decimal | None) -> float | None:
