@@ -30,6 +30,7 @@ def wait_for(holds: Any, seconds: float = 30.0) -> Any:
     return found
 
 
+@pytest.mark.e2e
 def test_cycles_use_the_stream_of_up_and_go_on_by_rest_without_it(tmp_path: Path) -> None:
     with Loopback.serving() as loopback:
         settings = load_settings(loopback.config(tmp_path))

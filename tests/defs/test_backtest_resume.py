@@ -24,6 +24,8 @@ from wonttrade_dagster.defs.backtest_run import BacktestOutcome, run_backtest_ra
 from wonttrade_dagster.defs.compose import Executors, market_history
 from wonttrade_dagster.settings import Settings, load_settings
 
+pytestmark = pytest.mark.e2e  # each kills a process of its own, half a minute of starting them
+
 FIRST_MS = 1_748_736_000_000
 DAY_MS = 86_400_000
 CYCLES = 48
@@ -106,10 +108,7 @@ def ground(loopback: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Grou
     return made
 
 
-LATE = [pytest.param(at, marks=pytest.mark.e2e) for at in (1, CYCLES - 2)]
-
-
-@pytest.mark.parametrize("after", [20, *LATE])
+@pytest.mark.parametrize("after", [1, 20, CYCLES - 2])
 def test_a_killed_backtest_goes_on_and_ends_as_if_nothing_had_happened(ground: Ground, after: int) -> None:
     backtest_id = f"killed-{after}"
     ground.killed(backtest_id, lambda data: data.count(b"\n") > after)

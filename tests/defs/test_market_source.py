@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 from background import in_background
 from loopback import CANARIES, Loopback, SetBackClock, trade
 
@@ -37,6 +38,7 @@ def sources(pieces: dg.TableMetadataValue) -> dict[str, object]:
     return {record.data["piece"]: record.data["source"] for record in pieces.records}
 
 
+@pytest.mark.e2e
 def test_a_cycle_tells_where_its_market_came_from_and_why_not_from_the_stream(
     loopback: Loopback, clock: SetBackClock, tmp_path: Path
 ) -> None:
