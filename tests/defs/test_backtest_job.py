@@ -308,6 +308,25 @@ def test_days_without_candles_are_refused_by_name_and_nothing_is_written(
     assert not (backtest_folder(finished.settings.data_dir, "holes") / SUMMARY_NAME).exists()
 
 
+@pytest.mark.parametrize(
+    ("cycle_minutes", "words"),
+    [
+        (-5, "a cadence of -5 minutes is none"),
+        (7000, "none"),
+        (7, "none"),
+        (12, "inside of the 5m candles of BTC"),
+    ],
+)
+def test_a_cadence_that_is_none_is_refused_before_any_call(
+    finished: Finished, loopback: Loopback, cycle_minutes: int, words: str
+) -> None:
+    asked, backtest_id = loopback.model_calls, f"cadence{cycle_minutes}"
+    result = backtest(finished.config, backtest_id, ("2025-06-01", "2025-06-01"), cycle_minutes=cycle_minutes)
+    assert words in failure_of(result)
+    assert loopback.model_calls == asked
+    assert not (backtest_folder(finished.settings.data_dir, backtest_id) / RESULTS_NAME).exists()
+
+
 def test_a_prompt_that_does_not_exist_is_refused_by_name(finished: Finished) -> None:
     result = backtest(finished.config, "prompt", ("2025-06-01", "2025-06-01"), prompt="trader/v99")
     assert not result.success

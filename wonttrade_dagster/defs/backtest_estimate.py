@@ -8,12 +8,21 @@ import json
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 
+from pydantic import TypeAdapter, ValidationError
+
 from wonttrade_dagster.adapters.backtest_pace import measured_pace
 from wonttrade_dagster.adapters.backtest_shards import ShardPlan
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.duckdb_file import read_copy_path
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
-from wonttrade_dagster.core.backtest import MemoryAudit, MemoryLedger, MemoryRecords, decision_times
+from wonttrade_dagster.core.backtest import (
+    MINUTE_MS,
+    MemoryAudit,
+    MemoryLedger,
+    MemoryRecords,
+    decision_times,
+)
+from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.cycle import EDGES, CycleRun
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.estimate import BacktestEstimate, Pace, estimate_of, sample_of
@@ -27,6 +36,7 @@ from wonttrade_dagster.defs.compose import (
     model_price,
 )
 from wonttrade_dagster.settings import Settings
+from wonttrade_dagster.settings.fields import CycleMinutes
 
 _BEFORE_THE_MODEL = tuple(EDGES)[: tuple(EDGES).index(Stage.DECISIONS)]
 
@@ -41,7 +51,11 @@ def estimated(
         plan: of the whole backtest.
         window: whose prompts are rendered: the first, the middle and the last.
         replay: the stored market of at least that window.
+
+    Raises:
+        UsageError: the cadence is none, or decisions would come inside of a bar.
     """
+    _refuse_cadence(plan.cycle_minutes, replay)
     grid = decision_times(window.from_ms, window.to_ms, plan.cycle_minutes)
     lengths = [_prompt_characters(settings, plan, replay, cycle_ms) for cycle_ms in sample_of(grid)]
     return estimate_of(
@@ -52,6 +66,23 @@ def estimated(
         model_price(settings, plan.model),
         len(settings.symbols.tracked),
     )
+
+
+def _refuse_cadence(cycle_minutes: int, replay: BacktestReplayProvider) -> None:
+    """One of ``wonttrade.toml`` was judged there, but one of a command line or a run config was not."""
+    try:
+        TypeAdapter(CycleMinutes).validate_python(cycle_minutes)
+    except ValidationError:
+        raise UsageError(
+            f"a cadence of {cycle_minutes} minutes is none: choose one that divides an hour, or whole hours "
+            "that divide a day, e.g. 5, 15, 60, 240"
+        ) from None
+    for symbol, interval in replay.bar_intervals.items():
+        if cycle_minutes * MINUTE_MS % interval_ms(interval):
+            raise UsageError(
+                f"a cadence of {cycle_minutes} minutes ends inside of the {interval} candles of {symbol}, "
+                "the finest that cover the range: choose a multiple of them, or import finer ones"
+            )
 
 
 def refuse_above_cap(settings: Settings, estimate: BacktestEstimate) -> None:
