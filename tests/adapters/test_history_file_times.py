@@ -68,6 +68,19 @@ def test_a_number_in_no_clear_unit_is_refused(tmp_path: Path, time: int) -> None
         read_history_file(path)
 
 
+@pytest.mark.parametrize(("suffix", "year"), [(".csv", 1970), (".csv", 9999), (".parquet", 1970)])
+def test_a_date_that_cannot_be_of_this_market_is_refused_with_its_row(
+    tmp_path: Path, suffix: str, year: int
+) -> None:
+    """One candle of 1970 among those of today made `gaps` count six million missing ones."""
+    candles = random_candles(DAY, 3)
+    slip = pl.when(pl.int_range(3) == 1).then(utc_ms(year, 1, 1)).otherwise(pl.col("open_time_ms"))
+    frame = candles.with_columns(slip.alias("open_time_ms"))
+    frame = as_text(frame, "%Y-%m-%dT%H:%M:%SZ") if suffix == ".csv" else zoned(frame)
+    with pytest.raises(HistoryError, match=f"row 2, column .*{year}-01-01.* is not of these years"):
+        read_history_file(write(tmp_path / f"BTC-5m{suffix}", frame))
+
+
 def test_mixed_units_are_refused_with_the_row(tmp_path: Path) -> None:
     candles = random_candles(DAY, 4).rename({"open_time_ms": "time"})
     mixed = candles.with_columns(

@@ -226,6 +226,22 @@ def test_a_history_that_does_not_take_one_file_takes_none(tmp_path: Path) -> Non
     assert history.candles("BTC", "5m")[:5].equals(random_candles(DAY, 5))
 
 
+def test_a_candle_that_is_still_forming_keeps_the_import_out_until_it_has_closed(tmp_path: Path) -> None:
+    history = MarketHistory(tmp_path / "market.duckdb")
+    path = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 5))
+    closed_ms = DAY + 5 * STEP_MS
+    with pytest.raises(HistoryError, match=r"BTC 5m: the row of 2025-06-01 00:20 UTC .* still forming"):
+        import_files(history, [path], now_ms=closed_ms - 1)
+    assert not history.path.exists()
+    assert import_files(history, [path], now_ms=closed_ms)[0].counts == ImportCounts(5, 0, 0)
+
+
+def test_rates_of_the_future_are_refused_by_the_clock_of_this_machine(tmp_path: Path) -> None:
+    path = write(tmp_path / "BTC-funding.parquet", hourly_rates(utc_ms(2090, 1, 1), 3))
+    with pytest.raises(HistoryError, match=r"BTC funding: the row of 2090-01-01 02:00 UTC lies in the future"):
+        import_files(MarketHistory(tmp_path / "market.duckdb"), [path])
+
+
 def test_open_interest_is_read_at_its_own_times(tmp_path: Path) -> None:
     frame = pl.DataFrame({"time": [DAY + 17, DAY + 60_000], "openInterest": [3.5, 0.0]})
     content = read_history_file(write(tmp_path / "BTC-oi.csv", frame))

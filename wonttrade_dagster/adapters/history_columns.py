@@ -208,8 +208,22 @@ def times_ms(path: Path, frame: pl.DataFrame, column: str, stated: StatedTimes =
     """A time column as milliseconds of the UTC epoch.
 
     Zoned datetimes, text with a zone, or numbers whose unit their size makes clear. A time without a
-    zone is taken only when the column's name says UTC, or the zone is stated.
+    zone is taken only when the column's name says UTC, or the zone is stated. Refused are times before
+    2001 or after 2100: a zero epoch or a slip of the year would make a gap of millions of candles.
     """
+    times = _read_times(path, frame, column, stated)
+    is_far = ~times.is_between(_FIRST_S * 1_000, _LAST_S * 1_000)
+    if is_far.any():
+        at = is_far.arg_max() or 0
+        raise refusal(
+            path,
+            f"row {frame[ROW][at]}, column {column!r}: the time {frame[column][at]} is not of these years",
+            "repair or drop the row",
+        )
+    return times
+
+
+def _read_times(path: Path, frame: pl.DataFrame, column: str, stated: StatedTimes) -> pl.Series:
     raw = frame[column]
     if raw.null_count():
         at = raw.is_null().arg_max() or 0

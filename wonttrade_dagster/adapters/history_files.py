@@ -16,6 +16,7 @@ from typing import Literal
 
 import polars as pl
 
+from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory, SeriesRows
 from wonttrade_dagster.adapters.history_checks import (
     HOUR_MS,
@@ -36,7 +37,9 @@ from wonttrade_dagster.adapters.history_columns import (
     refusal,
     times_ms,
 )
+from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.model import CandleSeries
+from wonttrade_dagster.core.utc import utc_text
 
 EXPORTED_SOURCE = "wonttrade_source"
 """Column of an exported file that says where each row came from: an import keeps it."""
@@ -156,6 +159,7 @@ def import_files(
     replace: bool = False,
     stated: StatedTimes = NOTHING_STATED,
     on_file: Callable[[Path], None] | None = None,
+    now_ms: int | None = None,
 ) -> tuple[FileImport, ...]:
     """Import files together: every one is read and checked, then all go in in one transaction.
 
@@ -165,14 +169,17 @@ def import_files(
         replace: overwrite what is stored with other values; by default that is counted and left.
         stated: what is known of times that do not say it themselves.
         on_file: called when a file has been read and checked, for a progress bar.
+        now_ms: candles that had not closed by then are refused; by default the time of this machine.
 
     Raises:
-        HistoryError: a file is wrong; nothing was imported.
+        HistoryError: a file is wrong, or holds a candle that is still forming; nothing was imported.
         StorageError: the history did not take the rows; nothing was imported.
     """
     contents = list[CandleFile | PointFile]()
+    closed_by_ms = SystemClock().now_ms() if now_ms is None else now_ms
     for path in paths:
         contents.append(read_history_file(path, stated))
+        _refuse_unclosed(contents[-1], closed_by_ms)
         if on_file is not None:
             on_file(path)
     rows = [content.rows for content in contents]
@@ -181,6 +188,20 @@ def import_files(
         FileImport(content.path, tuple(_report(one, next(counts)) for one in many))
         for content, many in zip(contents, rows, strict=True)
     )
+
+
+def _refuse_unclosed(content: CandleFile | PointFile, now_ms: int) -> None:
+    """A download usually ends with the forming candle: stored once, it would stand as if it were whole."""
+    for rows in content.rows:
+        length_ms = interval_ms(rows.series) if isinstance(content, CandleFile) else 0
+        last_ms = int(rows.frame.to_series(0)[-1])
+        if last_ms + length_ms > now_ms:
+            raise refusal(
+                content.path,
+                f"{rows.symbol} {rows.series}: the row of {utc_text(last_ms)} lies in the future or is still "
+                "forming",
+                "drop the rows that had not closed when the file was made",
+            )
 
 
 def _with_source(path: Path, frame: pl.DataFrame, source: pl.Series | None) -> pl.DataFrame:
