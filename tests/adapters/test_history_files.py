@@ -238,7 +238,7 @@ def test_a_candle_that_is_still_forming_keeps_the_import_out_until_it_has_closed
 
 def test_rates_of_the_future_are_refused_by_the_clock_of_this_machine(tmp_path: Path) -> None:
     path = write(tmp_path / "BTC-funding.parquet", hourly_rates(utc_ms(2090, 1, 1), 3))
-    with pytest.raises(HistoryError, match=r"BTC funding: the row of 2090-01-01 02:00 UTC lies in the future"):
+    with pytest.raises(HistoryError, match=r"BTC funding: .* 2090-01-01 02:00 UTC lies in the future"):
         import_files(MarketHistory(tmp_path / "market.duckdb"), [path])
 
 

@@ -14,6 +14,7 @@ import pytest
 from market_samples import random_candles, utc_ms
 
 from wonttrade_dagster.adapters.clock import FixedClock
+from wonttrade_dagster.adapters.hyperliquid.fields import Row
 from wonttrade_dagster.adapters.hyperliquid.stream_board import Heard, StreamBoard
 from wonttrade_dagster.adapters.hyperliquid.stream_files import (
     Minute,
@@ -276,6 +277,22 @@ def test_each_minute_is_recorded_once_and_a_late_one_waits_for_its_figures(tmp_p
     assert record.missed == 0
 
 
+def test_quotes_from_before_a_lost_connection_are_not_recorded_as_those_of_now(tmp_path: Path) -> None:
+    """While the stream is down contexts come by REST alone: the record held the mid of an hour ago."""
+    record, board = recorder(tmp_path, CYCLE - 1)
+    quote = [{"px": "99999.0"}, {"px": "100001.0"}]
+    board.take("allMids", {"channel": "allMids", "data": {"mids": {"BTC": "100000.0"}}}, CYCLE - 500)
+    board.take("bbo BTC", {"channel": "bbo", "data": {"coin": "BTC", "bbo": quote}}, CYCLE - 500)
+    for at_ms in (CYCLE - 400, CYCLE + 60 * MINUTE):
+        board.learn_contexts({"BTC": Row(CONTEXT | {"midPx": "90000.0"}, "assetCtx of BTC")}, at_ms)
+        assert record.record(at_ms + 400)
+    rows = StreamFiles(tmp_path).minutes(0, CYCLE * 2)
+    assert [(row.mid, row.bid, row.ask) for row in rows] == [
+        ("100000.0", "99999.0", "100001.0"),
+        ("90000.0", None, None),
+    ]
+
+
 def test_minutes_without_figures_are_counted_and_not_invented(tmp_path: Path) -> None:
     record, board = recorder(tmp_path, CYCLE - 1)
     hear(board, CYCLE - 1)
@@ -311,5 +328,5 @@ def test_the_board_keeps_the_last_good_word(tmp_path: Path) -> None:
     board.take("bbo BTC", {"channel": "bbo", "data": {"coin": "BTC", "bbo": [None, {"px": "101.0"}]}}, NOW)
     assert board.broken == 2
     assert board.contexts() == {"BTC": Heard(CONTEXT, NOW)}
-    assert board.prices("BTC") == (None, "101.0")
+    assert board.prices("BTC", NOW - 1) == (None, "101.0")
     assert board.channels() == {"activeAssetCtx BTC": NOW, "bbo BTC": NOW}

@@ -46,7 +46,7 @@ class StreamBoard:
         self._lock = Lock()
         self._channels: dict[str, int] = {}
         self._contexts: dict[str, Heard] = {}
-        self._mids: Mapping[str, Any] = {}
+        self._mids = Heard({}, 0)
         self._quotes: dict[str, Heard] = {}
         self._pushes: list[CandlePush] = []
         self._own: dict[str, int] = {"fills": 0, "order_updates": 0}
@@ -78,7 +78,7 @@ class StreamBoard:
             case "candle":
                 self._keep_candle(Row.of(data, kind))
             case "allMids":
-                self._mids = Row.of(data, kind).row("mids").raw
+                self._mids = Heard(Row.of(data, kind).row("mids").raw, now_ms)
             case "bbo":
                 row = Row.of(data, kind)
                 self._quotes[row.text("coin")] = Heard(row.raw, now_ms)
@@ -109,19 +109,21 @@ class StreamBoard:
         with self._lock:
             return dict(self._contexts)
 
-    def prices(self, symbol: str) -> tuple[str | None, str | None]:
-        """Best bid and best ask as text; None where there is none."""
+    def prices(self, symbol: str, after_ms: int) -> tuple[str | None, str | None]:
+        """Best bid and best ask as text; None where there is none, or none was heard after ``after_ms``."""
         with self._lock:
             quote = self._quotes.get(symbol)
-        sides = quote.raw.get("bbo") if quote else None
+        sides = quote.raw.get("bbo") if quote and quote.received_ms > after_ms else None
         if not isinstance(sides, list) or len(sides) != 2:
             return None, None
         bid, ask = (_text(side.get("px")) if isinstance(side, dict) else None for side in sides)
         return bid, ask
 
-    def mid(self, symbol: str) -> str | None:
-        """The mid of ``allMids`` as text, None before the first."""
-        return _text(self._mids.get(symbol))
+    def mid(self, symbol: str, after_ms: int) -> str | None:
+        """The mid of ``allMids`` as text, None when none was heard after ``after_ms``."""
+        with self._lock:
+            mids = self._mids
+        return _text(mids.raw.get(symbol)) if mids.received_ms > after_ms else None
 
     def channels(self) -> dict[str, int]:
         """When each channel spoke last."""

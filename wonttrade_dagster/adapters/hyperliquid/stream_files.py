@@ -95,7 +95,7 @@ class Minute:
     """The market of one symbol at a full minute; prices and rates as the venue wrote them.
 
     ``age_ms`` is how old the context was, negative where it came only after the minute. ``bid``, ``ask`` and
-    ``mid`` are None where nothing was pushed.
+    ``mid`` are None where nothing was pushed within a minute.
     """
 
     time_ms: int

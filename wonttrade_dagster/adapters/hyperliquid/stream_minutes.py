@@ -77,8 +77,9 @@ class MinuteRecorder:
             self._interest[row.symbol].append((row.time_ms, float(row.open_interest)))
 
     def _row(self, minute_ms: int, symbol: str, heard: Heard) -> Minute:
-        bid, ask = self._board.prices(symbol)
-        mid = self._board.mid(symbol) or heard.raw["midPx"]
+        # While the connection is down contexts come by REST, quotes do not: an old one is no quote of now.
+        bid, ask = self._board.prices(symbol, minute_ms - MINUTE_MS)
+        mid = self._board.mid(symbol, minute_ms - MINUTE_MS) or heard.raw["midPx"]
         return Minute(
             time_ms=minute_ms,
             symbol=symbol,
