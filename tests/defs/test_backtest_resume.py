@@ -128,13 +128,17 @@ def figures(summary: Mapping[str, Any]) -> Any:
     return json.loads(text)
 
 
-def test_a_line_that_was_torn_by_the_kill_is_run_again(ground: Ground) -> None:
+def test_a_line_that_was_torn_by_the_kill_is_run_again(
+    ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
     ground.killed("torn", lambda data: data.count(b"\n") > 5)
     path = ground.folder("torn") / RESULTS_NAME
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.rstrip(b"\n").rfind(b"\n") + 200])
     ground.run("torn")
     assert ground.cycles("torn") == ground.cycles("whole")
+    assert command(["replay", "--all", "--backtest", "torn", "--config", str(ground.config)]) == 0
+    assert "damaged" not in capsys.readouterr().err
 
 
 def test_a_line_changed_in_the_middle_refuses_to_go_on(ground: Ground) -> None:

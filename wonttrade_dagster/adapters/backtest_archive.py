@@ -31,6 +31,7 @@ from wonttrade_dagster.core.model import AssetSpec, Decision, ExecutionPlan, Llm
 from wonttrade_dagster.core.replay import StoredCycle
 
 _HEAD_BYTES = 300
+_OWN_KINDS = (b'"kind":"torn",', b'"kind":"gap",')
 _CYCLE = re.compile(rb'"kind":"cycle",.*?"cycle_ms":(\d+)')
 
 HISTORY_CHANGED = "the stored history was changed since this backtest: the market cannot be rebuilt from it"
@@ -153,7 +154,7 @@ class BacktestArchive(CycleArchive):
                 match = _CYCLE.search(line[:_HEAD_BYTES])
                 if match:
                     found[int(match[1])] = _Line(offset, len(line), number)
-                elif number > 1:
+                elif number > 1 and not _is_of_the_journal(line):
                     lost.append(number)
                 offset += len(line)
         return found, lost
@@ -222,6 +223,11 @@ class _Market:
             f"the market of {cycle_text(cycle_ms)} is not rebuilt as it was, though the history is the same"
         )
         return payload, {Stage.MARKET_SNAPSHOTS: what}
+
+
+def _is_of_the_journal(line: bytes) -> bool:
+    """Whether the journal itself put it there, when it went on after a kill or a full disk."""
+    return any(mark in line[:_HEAD_BYTES] for mark in _OWN_KINDS) and _parsed(line)[1]
 
 
 def _parsed(line: bytes) -> tuple[Mapping[str, Any] | None, bool]:
