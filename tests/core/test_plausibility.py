@@ -79,6 +79,8 @@ def test_a_history_without_marks_is_believed_all_the_same() -> None:
         ),
         (with_value("low", 1e9), "prices_out_of_order"),
         (with_value("close", 0.0), "prices_out_of_order"),
+        (with_value("close", 1e9), "prices_out_of_order"),
+        (with_value("open", 0.01), "prices_out_of_order"),
         (with_value("open", -5.0), "prices_out_of_order"),
         (with_value("high", float("nan")), "prices_out_of_order"),
         (with_value("volume", -1.0), "prices_out_of_order"),

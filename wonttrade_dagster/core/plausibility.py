@@ -106,9 +106,9 @@ def _of_prices(frame: pl.DataFrame, name: str) -> _Found:
     prices = [frame[column].to_numpy() for column in _PRICES]
     _, high, low, _ = prices
     volume = frame["volume"].to_numpy()
-    holds = (high >= low) & (volume >= 0) & (volume < np.inf)
-    for px in prices:
-        holds &= (px > 0) & (px < np.inf)
+    holds = (volume >= 0) & (volume < np.inf)
+    for px in prices:  # high and low as well: both are inside only where high >= low
+        holds &= (px > 0) & (px < np.inf) & (px >= low) & (px <= high)
     if not holds.all():
         bad = frame.row(int(np.argmin(holds)), named=True)
         numbers = ", ".join(f"{column} {bad[column]}" for column in (*_PRICES, "volume"))
