@@ -34,6 +34,7 @@ from wonttrade_dagster.core.model import (
     Prompt,
     SetLeverage,
     Stage,
+    Transfer,
 )
 from wonttrade_dagster.core.ports import AuditSink, LanguageModel, Ledger, Venue
 
@@ -152,6 +153,10 @@ class SteppedVenue(Venue):
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         """Read."""
         return self._steps.around("funding", lambda: self._venue.funding_paid_usd(since_ms, until_ms))
+
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        """Read."""
+        return self._steps.around("transfers", lambda: self._venue.transfers(since_ms, until_ms))
 
 
 class SteppedAudit(AuditSink):

@@ -24,12 +24,14 @@ from wonttrade_dagster.core.model import (
     ModelPrice,
     SpendingCaps,
     Stage,
+    Transfer,
 )
 from wonttrade_dagster.core.state import StateLoader
 
 D = Decimal
 STEP_MS = 300_000
 HOUR_MS = 3_600_000
+LATER_MS = 2
 DOWN = VenueUnavailableError("the venue did not answer within 10 s")
 LONG_BTC = reply()
 KEPT = reply(prior_plan="kept")
@@ -46,28 +48,76 @@ FLAT_NOW = reply(
 
 
 class BookedVenue(PaperVenue):
-    """A venue with money: an account value that the test sets, fees on fills, and funding with a time."""
+    """A venue whose money adds up: fees on fills, funding with a time, transfers, gains of another symbol.
+
+    A ``value`` that the test sets is earned or lost by such a gain, a moment later.
+    """
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock, {"BTC": D(100_000), "ETH": D(4_000)})
-        self.value = D(30_000)
+        self.opening = D(30_000)
         self.funding: list[tuple[int, Decimal]] = []
         self.funding_asked = 0
+        self.moved: list[tuple[int, Decimal]] = []
+        self.listed: list[Transfer] = []
+        self.transfers_asked = 0
         self.behind_ms: int | None = None
+
+    @property
+    def value(self) -> Decimal:
+        return self._value(self.clock.now_ms() + LATER_MS + 1)
+
+    @value.setter
+    def value(self, usd: Decimal) -> None:
+        if self.reads:
+            self.earn(usd - self.value)
+        else:
+            self.opening += usd - self.value
+
+    def earn(self, usd: Decimal) -> None:
+        """By a trade that nobody here made, LATER_MS from now: after what the last report booked."""
+        at_ms, number = self.clock.now_ms() + LATER_MS, 5_000 + len(self.booked)
+        self.booked.append(Fill("SOL", at_ms, D(100), D(1), D(0), usd, number, number, "Close Short"))
+
+    def pay_in(
+        self, usd: Decimal, kind: str = "deposit", *, lists: bool = True, told: bool = True
+    ) -> Transfer:
+        """Money comes in (goes out, if negative); the venue may not list it, or not say how much it was."""
+        at_ms = self.clock.now_ms() + LATER_MS
+        self.moved.append((at_ms, usd))
+        transfer = Transfer(at_ms, kind, usd if told else None)
+        self.listed += [transfer] if lists else []
+        return transfer
+
+    def _value(self, before_ms: int) -> Decimal:
+        fills = (fill.closed_pnl_usd - fill.fee_usd for fill in self._fills() if fill.time_ms < before_ms)
+        paid = (usd for time_ms, usd in self.funding if time_ms < before_ms)
+        moved = (usd for time_ms, usd in self.moved if time_ms < before_ms)
+        gains = (position.unrealized_pnl_usd for position in self.positions.values())
+        return self.opening + sum(fills) - sum(paid) + sum(moved) + sum(gains)
 
     def _snapshot(self) -> AccountSnapshot:
         time_ms = None if self.behind_ms is None else self.clock.now_ms() - self.behind_ms
-        worth = replace(super()._snapshot(), account_value_usd=self.value, free_margin_usd=self.value)
+        value = self._value(self.clock.now_ms() + 1 if time_ms is None else time_ms)
+        worth = replace(super()._snapshot(), account_value_usd=value, free_margin_usd=value)
         return replace(worth, venue_time_ms=time_ms)
 
     def fills(self, since_ms: int) -> tuple[Fill, ...]:
         self._require()
-        return tuple(replace(fill, fee_usd=D("1.5")) for fill in super().fills(since_ms))
+        return tuple(fill for fill in self._fills() if fill.time_ms >= since_ms)
+
+    def _fills(self) -> tuple[Fill, ...]:
+        return tuple(replace(f, fee_usd=D("1.5")) if f.symbol != "SOL" else f for f in self.booked)
 
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         self._require()
         self.funding_asked += 1
         return sum((usd for time_ms, usd in self.funding if since_ms <= time_ms < until_ms), D(0))
+
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        self._require()
+        self.transfers_asked += 1
+        return tuple(t for t in self.listed if since_ms <= t.time_ms < until_ms)
 
     def _require(self) -> None:
         if not self.is_readable:

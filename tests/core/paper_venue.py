@@ -22,6 +22,7 @@ from wonttrade_dagster.core.model import (
     RiskLimits,
     SetLeverage,
     TargetPosition,
+    Transfer,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, Venue
 from wonttrade_dagster.core.protection import is_crossed
@@ -234,3 +235,6 @@ class PaperVenue(Venue):
 
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         return Decimal(0)
+
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        return ()

@@ -124,6 +124,14 @@ def account_is_empty(desk: Desk) -> None:
     desk.venue.value = Decimal(0)
 
 
+def money_was_paid_in(desk: Desk) -> None:
+    desk.venue.pay_in(Decimal(10_000))
+
+
+def money_is_not_listed_yet(desk: Desk) -> None:
+    desk.venue.pay_in(Decimal(10_000), lists=False)
+
+
 def model_is_paused(desk: Desk) -> None:
     assert desk.ledger.report is not None
     until_ms = desk.clock.time_ms + 86_400_000
@@ -169,6 +177,8 @@ SCENES: Mapping[str, tuple[Callable[[Desk], None], Answers]] = {
     "market down": (market_is_down, (KEPT,)),
     "assets unreadable": (assets_unreadable, (KEPT,)),
     "nothing in the account": (account_is_empty, (KEPT,)),
+    "deposit": (money_was_paid_in, (KEPT,)),
+    "deposit not listed": (money_is_not_listed_yet, (KEPT,)),
     "journal full": (journal_takes_nothing, (FLAT_NOW,)),
     "journal unreadable": (journal_is_unreadable, (KEPT,)),
     "prompt broken": (prompt_is_broken, (KEPT,)),
@@ -212,6 +222,20 @@ def test_the_scenes_do_end_in_different_ways() -> None:
         "venue_unavailable", "account_without_equity", "journal_unavailable", "price_moved_past_stop",
         "prompt_broken", "ledger_unreadable",
     } <= reasons  # fmt: skip
+
+
+def test_records_from_before_transfers_were_booked_are_the_same() -> None:
+    cycle = second_cycle("kept")
+    payloads = dict(cycle.payloads)
+    for stage in (Stage.LLM_CONTEXTS, Stage.CYCLE_REPORTS):
+        document = from_json(payloads[stage])
+        for name in ("transfers_usd", "basis", "booking"):
+            del document["performance"][name]
+        document.pop("transfers", None)
+        payloads[stage] = to_json(document)
+    checks = replay_cycle(replace(cycle, payloads=payloads))
+    assert {c.verdict for c in checks} == {SAME}
+    assert {c.stage for c in checks if c.detail == OLDER} == {Stage.LLM_CONTEXTS, Stage.CYCLE_REPORTS}
 
 
 # --- what was changed is named ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from wonttrade_dagster.core.model import (
     Fill,
     PlaceOrder,
     SetLeverage,
+    Transfer,
 )
 from wonttrade_dagster.core.ports import Clock, Venue
 from wonttrade_dagster.core.simulation import (
@@ -132,6 +133,11 @@ class SimulatedVenue(Venue):
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         """Funding paid (+) or received (−) in ``[since_ms, until_ms)``."""
         return self.history.funding_paid_usd(since_ms, until_ms)
+
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        """None: the deposit is the opening equity, and nothing is paid in or taken out later."""
+        del since_ms, until_ms
+        return ()
 
     def _answer(self, order: PlaceOrder, outcome: OrderOutcome) -> ActionResult:
         if outcome.error is not None:

@@ -48,7 +48,8 @@ from wonttrade_dagster.core.performance import return_sums, sharpe_of, with_poin
 from wonttrade_dagster.core.planning import Planning
 from wonttrade_dagster.core.report import build_report, remembering, without_memory
 from wonttrade_dagster.core.spending import capped
-from wonttrade_dagster.core.state import Activity, performance_at
+from wonttrade_dagster.core.state import Activity, booked, performance_at, with_activity
+from wonttrade_dagster.core.transfers import at_value, is_emptied, is_only_funded, net_usd
 
 EDGES: Mapping[Stage, tuple[Stage, ...]] = {
     Stage.MARKET_SNAPSHOTS: (),
@@ -227,7 +228,7 @@ def _context_inputs(
         market=market,
         indicators=indicators,
         account=account,
-        performance=performance_at(account, last, run.cycle_ms),
+        performance=run.parts.state.performance_now(account, last, run.cycle_ms),
         prior=prior,
         alerts=last.alerts if last else (),
         breaker=last.breaker if last else UNBROKEN,
@@ -296,8 +297,8 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
         last = run.parts.ledger.last_report(run.cycle_ms)
     except StorageError:  # totals that cannot be read are not begun anew: the next cycle goes on from them
         return without_memory(build_report(run.cycle_ms, stages, account, None, None, None, now_ms))
-    performance = _performance(run, account, last)
     activity = _activity(run, account, last)
+    performance = _performance(run, account, last, activity)
     report = build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
     return remembering(report, run.read(Stage.DECISIONS), last, run.parts.breaker)
 
@@ -309,32 +310,55 @@ def _activity(run: CycleRun, account: AccountSnapshot | None, last: CycleReport 
     since_ms = last.activity_until_ms if last and last.activity_until_ms else run.cycle_ms
     until_ms = account.venue_time_ms or run.parts.clock.now_ms() + 1
     try:
-        return run.parts.state.activity(since_ms, max(since_ms, until_ms))
+        activity = run.parts.state.activity(since_ms, max(since_ms, until_ms))
     except VenueError:
         return None  # booked by the next report: its window starts where the last one ended
+    start = _totals_before(run, account, last)
+    is_opening = last is None or last.performance is None
+    if start is None or (is_opening and activity.funding_paid_usd):
+        return activity  # whether the opening equity was read before or after the payment is not known
+    return run.parts.state.with_transfers(activity, account, start)
+
+
+def _totals_before(
+    run: CycleRun, account: AccountSnapshot, last: CycleReport | None
+) -> PerformanceSoFar | None:
+    before: AccountSnapshot | StageFailure = run.read(Stage.ACCOUNT_SNAPSHOTS)
+    start = performance_at(before if isinstance(before, AccountSnapshot) else account, last, run.cycle_ms)
+    return start if start.opening_equity_usd > 0 else None  # the first cycle with money in it opens
 
 
 def _performance(
-    run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None
+    run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None, activity: Activity | None
 ) -> PerformanceSoFar | None:
     if account is None:  # carried on, so that the opening equity is written once
         return last.performance if last else None
-    before: AccountSnapshot | StageFailure = run.read(Stage.ACCOUNT_SNAPSHOTS)
-    start = performance_at(before if isinstance(before, AccountSnapshot) else account, last, run.cycle_ms)
-    if start.opening_equity_usd <= 0:
-        return None  # nothing was deposited yet: the first cycle with money in it opens
+    start = _totals_before(run, account, last)
+    if start is None:
+        return None
+    if activity is None:
+        now = at_value(start, account.account_value_usd)
+    else:
+        now = booked(with_activity(start, account, activity), account, activity)
     try:
         returns = _returns(run, start, last)
     except StorageError:  # the curve is read by the next report: what is known of it stays
-        return start
-    if run.cycle_ms > returns.last_at_ms:  # the first cycle's point is the opening equity itself
-        returns = with_point(returns, run.cycle_ms, float(account.account_value_usd))
-    return replace(
-        start,
-        return_fraction=float(account.account_value_usd / start.opening_equity_usd) - 1.0,
-        sharpe=sharpe_of(returns),
-        returns=returns,
-    )
+        return now
+    # The first cycle's point is the opening equity itself.
+    if run.cycle_ms > returns.last_at_ms and _is_point(start, account, last, activity):
+        moved_usd = net_usd(activity.transfers) if activity else 0
+        returns = with_point(returns, run.cycle_ms, float(account.account_value_usd), float(moved_usd))
+    return replace(now, sharpe=sharpe_of(returns), returns=returns)
+
+
+def _is_point(
+    start: PerformanceSoFar, account: AccountSnapshot, last: CycleReport | None, activity: Activity | None
+) -> bool:
+    """Whether the account value says what was earned; if not, the next point's return is over both steps."""
+    if activity is not None:
+        is_idle = is_emptied(start) and not net_usd(activity.transfers)
+        return activity.withheld_usd == 0 and not is_idle
+    return last is None or start.booking is None or is_only_funded(start.booking, account, last.positions)
 
 
 def _returns(run: CycleRun, start: PerformanceSoFar, last: CycleReport | None) -> ReturnSums:

@@ -188,13 +188,21 @@ def return_sums(points: Sequence[tuple[int, float]]) -> ReturnSums:
     return sums
 
 
-def with_point(sums: ReturnSums, time_ms: int, value_usd: float) -> ReturnSums:
-    """The sums with one more account value, by the recurrence of Welford (1962)."""
-    before = sums.last_value_usd
+def with_point(sums: ReturnSums, time_ms: int, value_usd: float, transfers_usd: float = 0.0) -> ReturnSums:
+    """The sums with one more account value, by the recurrence of Welford (1962).
+
+    Args:
+        sums: of the points before.
+        time_ms: of the point.
+        value_usd: the account value then.
+        transfers_usd: what was paid in (+, there since the point before) or taken out (−, there until this
+            point): no part of the return.
+    """
+    before = sums.last_value_usd + max(transfers_usd, 0.0)
     sums = replace(sums, last_at_ms=time_ms, last_value_usd=value_usd)
     if not sums.is_defined or before <= 0:
         return replace(sums, is_defined=False)
-    simple_return = value_usd / before - 1.0
+    simple_return = (value_usd + max(-transfers_usd, 0.0)) / before - 1.0
     count, deviation = sums.count + 1, simple_return - sums.mean
     mean = sums.mean + deviation / count
     return replace(sums, count=count, mean=mean, squares=sums.squares + deviation * (simple_return - mean))

@@ -29,6 +29,7 @@ from wonttrade_dagster.core.model import (
     Prompt,
     SetLeverage,
     Stage,
+    Transfer,
 )
 
 
@@ -102,6 +103,14 @@ class Venue(ABC):
     @abstractmethod
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         """Funding paid (+) or received (−) in ``[since_ms, until_ms)``. Raises ``VenueError``."""
+
+    @abstractmethod
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        """Deposits, withdrawals and the like in ``[since_ms, until_ms)``, oldest first.
+
+        What does not touch the value of the perpetuals' account is left out; what nobody knows the effect
+        of has none told. Raises ``VenueError``.
+        """
 
 
 class LanguageModel(ABC):

@@ -130,13 +130,21 @@ def account_facts(
         free_margin_usd=usd(account.free_margin_usd),
         margin_used_usd=usd(account.margin_used_usd),
         opening_equity_usd=usd(performance.opening_equity_usd),
-        return_percent=percent(performance.return_fraction),
+        return_percent=_return(performance),
         sharpe=ABSENT if performance.sharpe is None else f"{performance.sharpe:.2f}",
         fees_usd=usd(performance.fees_usd),
         funding_usd=usd(performance.funding_usd),
         positions=tuple(_position(p, account, market, ages) for p in account.positions),
         orphans=tuple(_protection(o) for o in account.open_orders if _is_orphan(o, account)),
     )
+
+
+def _return(performance: PerformanceSoFar) -> str:
+    """With what was paid in or taken out, without which it does not fit to opening equity and value."""
+    told, moved_usd = percent(performance.return_fraction), performance.transfers_usd
+    if moved_usd == 0:
+        return told
+    return f"{told} ({usd(abs(moved_usd))} USD {'paid in' if moved_usd > 0 else 'taken out'} apart)"
 
 
 def prior_facts(

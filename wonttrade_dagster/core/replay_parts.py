@@ -35,6 +35,7 @@ from wonttrade_dagster.core.model import (
     Prompt,
     SetLeverage,
     Stage,
+    Transfer,
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, LanguageModel, Ledger, MarketData, Venue
 from wonttrade_dagster.core.state import StateLoader
@@ -150,6 +151,9 @@ class _RecordedVenue(Venue):
 
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         _never(f"asks for no funding from {since_ms} to {until_ms}")
+
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        _never(f"asks for no transfers from {since_ms} to {until_ms}")
 
 
 @dataclass(frozen=True, slots=True)

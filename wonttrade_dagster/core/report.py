@@ -21,6 +21,7 @@ from wonttrade_dagster.core.model import (
     DecisionRecord,
     ExecutionPlan,
     ExecutionReport,
+    Fill,
     OpenOrder,
     PerformanceSoFar,
     PlaceOrder,
@@ -28,6 +29,7 @@ from wonttrade_dagster.core.model import (
     Refusal,
     Stage,
     StageFailure,
+    Transfer,
 )
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.spending import after_calls
@@ -52,7 +54,7 @@ def build_report(
         stages: records of the stages that ``cycle_reports`` reads.
         account: the newest account known, None when every read failed.
         performance: totals before this cycle's activity is booked.
-        activity: fills and funding since the last report; None when the venue could not be asked.
+        activity: fills, funding and transfers since the last report; None when the venue could not be asked.
         last: the report before this one.
         now_ms: the time of the report.
     """
@@ -69,10 +71,10 @@ def build_report(
         actions_failed=sum(result.status in _FAILED for result in execution.results),
         model_latency_ms=record.reply.latency_ms if record.reply else None,
         finished_at_ms=now_ms,
-        alerts=plan.alerts + execution.alerts,
+        alerts=plan.alerts + execution.alerts + (activity.alerts if activity else ()),
         stage_failures=_failures(stages),
         **_holdings(account),
-        fills=activity.fills if activity else (),
+        **_happened(activity),
         activity_until_ms=_booked_until_ms(cycle_ms, activity, last),
         performance=_book(performance, activity),
     )
@@ -92,6 +94,19 @@ def _holdings(account: AccountSnapshot | None) -> _Holdings:
     protection = tuple(order for order in account.open_orders if order.leg is not None)
     return _Holdings(
         account_value_usd=account.account_value_usd, positions=account.positions, protection=protection
+    )
+
+
+class _Happened(TypedDict):
+    """What the account did since the last report, by the fields of ``CycleReport``."""
+
+    fills: tuple[Fill, ...]
+    transfers: tuple[Transfer, ...]
+
+
+def _happened(activity: Activity | None) -> _Happened:
+    return _Happened(
+        fills=activity.fills if activity else (), transfers=activity.transfers if activity else ()
     )
 
 

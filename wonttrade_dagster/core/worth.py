@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from wonttrade_dagster.core.model import AccountSnapshot, CycleReport, Fill
+from wonttrade_dagster.core.model import AccountSnapshot, CycleReport, Fill, Transfer
+from wonttrade_dagster.core.transfers import net_usd
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,7 @@ class Worth:
         realised_pnl_usd: of the fills in between, before fees.
         fees_usd: of the same fills.
         funding_paid_usd: booked after this decision's report, positive when paid.
+        transfers_usd: paid in (+) or taken out (−) in between, as far as it is known.
     """
 
     until_ms: int
@@ -55,13 +57,14 @@ class Worth:
     realised_pnl_usd: Decimal
     fees_usd: Decimal
     funding_paid_usd: Decimal | None
+    transfers_usd: Decimal = Decimal(0)
 
     @property
     def equity_change_usd(self) -> Decimal | None:
-        """After minus before."""
+        """After minus before, without what was paid in or taken out."""
         if self.equity_before_usd is None or self.equity_after_usd is None:
             return None
-        return self.equity_after_usd - self.equity_before_usd
+        return self.equity_after_usd - self.equity_before_usd - self.transfers_usd
 
 
 def worth_of(this: CycleEnd, following: Iterable[CycleEnd]) -> Worth:
@@ -73,9 +76,11 @@ def worth_of(this: CycleEnd, following: Iterable[CycleEnd]) -> Worth:
     """
     last, cycles, is_over = this, 0, False
     fills = list(this.report.fills if this.report else ())
+    transfers = list(this.report.transfers if this.report else ())
     for end in following:
         last = end
         fills += end.report.fills if end.report else ()
+        transfers += end.report.transfers if end.report else ()
         if end.is_applied:
             is_over = True
             break
@@ -92,6 +97,7 @@ def worth_of(this: CycleEnd, following: Iterable[CycleEnd]) -> Worth:
         realised_pnl_usd=_sum(fill.closed_pnl_usd for fill in mine),
         fees_usd=_sum(fill.fee_usd for fill in mine),
         funding_paid_usd=_funding_paid_usd(this, last),
+        transfers_usd=net_usd(t for t in transfers if _is_inside(t, this.cycle_ms, end_ms)),
     )
 
 
@@ -106,5 +112,5 @@ def _funding_paid_usd(this: CycleEnd, last: CycleEnd) -> Decimal | None:
     return after.funding_usd - before.funding_usd if before and after else None
 
 
-def _is_inside(fill: Fill, from_ms: int, until_ms: int | None) -> bool:
-    return from_ms <= fill.time_ms and (until_ms is None or fill.time_ms < until_ms)
+def _is_inside(event: Fill | Transfer, from_ms: int, until_ms: int | None) -> bool:
+    return from_ms <= event.time_ms and (until_ms is None or event.time_ms < until_ms)

@@ -311,6 +311,7 @@ def _report(record: CycleReport) -> Metadata:
             "return_fraction": record.performance.return_fraction,
             "fees_usd": float(record.performance.fees_usd),
             "funding_usd": float(record.performance.funding_usd),
+            "transfers_usd": float(record.performance.transfers_usd),
         }
     return metadata
 

@@ -27,6 +27,7 @@ from wonttrade_dagster.adapters.hyperliquid.parse import (
     parse_funding,
 )
 from wonttrade_dagster.adapters.hyperliquid.signer import Signer
+from wonttrade_dagster.adapters.hyperliquid.transfers import LedgerUpdate, parse_ledger_updates
 from wonttrade_dagster.core.errors import UnknownOutcomeError, VenueError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
@@ -38,6 +39,7 @@ from wonttrade_dagster.core.model import (
     Leg,
     PlaceOrder,
     SetLeverage,
+    Transfer,
 )
 from wonttrade_dagster.core.ports import Clock, Venue
 
@@ -165,6 +167,17 @@ class HyperliquidVenue(Venue):
                 return sum((paid for time_ms, _, paid in found if time_ms < until_ms), Decimal(0))
             since_ms = payments[-1][0]
 
+    def transfers(self, since_ms: int, until_ms: int) -> tuple[Transfer, ...]:
+        """Deposits and withdrawals in ``[since_ms, until_ms)``, weight 20. Raises ``VenueError``."""
+        found: list[LedgerUpdate] = []
+        while True:
+            page = self._ledger_page(since_ms)
+            # Rows have no identity of their own: those of the time that is asked for again are replaced.
+            found = [update for update in found if update.time_ms < since_ms] + list(page)
+            if len(page) < MAX_ROWS_PER_ANSWER or page[-1].time_ms == since_ms:
+                return tuple(u.transfer for u in found if u.transfer is not None and u.time_ms < until_ms)
+            since_ms = page[-1].time_ms
+
     def address_budget(self) -> AddressBudget:
         """Actions that the account has used and may use, weight 20. Raises ``VenueError``."""
         return read_address_budget(self._connection, self._address)
@@ -176,6 +189,12 @@ class HyperliquidVenue(Venue):
     def _funding_page(self, since_ms: int) -> tuple[tuple[int, str, Decimal], ...]:
         read, address = self._connection.read, self._address
         return parse_funding(read("userFunding", lambda info: info.user_funding_history(address, since_ms)))
+
+    def _ledger_page(self, since_ms: int) -> tuple[LedgerUpdate, ...]:
+        read, address = self._connection.read, self._address
+        name = "userNonFundingLedgerUpdates"
+        answer = read(name, lambda info: info.user_non_funding_ledger_updates(address, since_ms))
+        return parse_ledger_updates(answer, address)
 
     def find(self, cloid: str) -> ActionResult | None:
         """What the venue knows of a client order id. Raises ``VenueError``."""

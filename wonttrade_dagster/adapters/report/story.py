@@ -80,6 +80,7 @@ def _worth(worth: Worth) -> Chapter:
         ("realised PnL", amount(worth.realised_pnl_usd)),
         ("fees", amount(worth.fees_usd, 4)),
         ("funding", "not known" if worth.funding_paid_usd is None else amount(worth.funding_paid_usd, 4)),
+        *((("paid in or taken out", amount(worth.transfers_usd)),) if worth.transfers_usd else ()),
     )
     return Chapter("Worth", facts)
 

@@ -11,12 +11,15 @@ Sizes are signed everywhere: positive long, negative short.
 
 from wonttrade_dagster.core.model.account import (
     AccountSnapshot,
+    Booking,
     Fill,
     Leg,
     OpenOrder,
     PerformanceSoFar,
     Position,
+    ReturnBasis,
     ReturnSums,
+    Transfer,
 )
 from wonttrade_dagster.core.model.basics import RuntimeMode, Stage, StageFailure
 from wonttrade_dagster.core.model.decision import (
@@ -87,6 +90,7 @@ __all__ = [
     "ActionStatus",
     "AnsweredTarget",
     "AssetSpec",
+    "Booking",
     "BreakerRules",
     "BreakerState",
     "CancelOrder",
@@ -120,6 +124,7 @@ __all__ = [
     "PriorPlan",
     "Prompt",
     "Refusal",
+    "ReturnBasis",
     "ReturnSums",
     "RiskLimits",
     "RuntimeMode",
@@ -133,5 +138,6 @@ __all__ = [
     "SymbolMarket",
     "TargetPosition",
     "TokenUsage",
+    "Transfer",
     "Violation",
 ]

@@ -117,9 +117,56 @@ class ReturnSums:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Money that came to or left the account without a trade and without funding.
+
+    Attributes:
+        time_ms: by the venue's clock.
+        kind: the venue's word for it (``deposit``, ``withdraw``, …).
+        usd: added to (+) or taken from (−) the account value; None where that is not known.
+    """
+
+    time_ms: int
+    kind: str
+    usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnBasis:
+    """What the return is counted from after a transfer.
+
+    Attributes:
+        growth: what one dollar of the opening equity had become by then.
+        value_usd: the account value then, the transfer included.
+    """
+
+    growth: Decimal
+    value_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """Up to where the account's money is explained by trades, funding and transfers.
+
+    Attributes:
+        until_ms: transfers are booked up to then, by the venue's clock.
+        cash_usd: what fills, funding and booked transfers make of the account's money, see
+            ``core.transfers.cash_usd``.
+        value_usd: the account value at ``until_ms``.
+        waited: reports since then in which something was left unexplained.
+    """
+
+    until_ms: int
+    cash_usd: Decimal
+    value_usd: Decimal
+    waited: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PerformanceSoFar:
     """How the account did since its opening equity was written; all from account value and fills.
 
+    The return is time-weighted, and so are the returns of ``sharpe``: see ``core.transfers``.
     ``sharpe`` is annualised from equity sampled once a cycle, None below two returns or zero variance.
     ``returns`` is what it is made of, None in reports from before it was kept.
     """
@@ -132,6 +179,12 @@ class PerformanceSoFar:
     started_at_ms: int
     invocations: int
     returns: ReturnSums | None = None
+    transfers_usd: Decimal = Decimal(0)
+    """Paid in (+) or taken out (−) since the opening equity, all together."""
+    basis: ReturnBasis | None = None
+    """None: nothing was paid in or taken out, the return is counted from the opening equity."""
+    booking: Booking | None = None
+    """None in reports from before transfers were booked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,14 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from wonttrade_dagster.core.model.account import AccountSnapshot, Fill, OpenOrder, PerformanceSoFar, Position
+from wonttrade_dagster.core.model.account import (
+    AccountSnapshot,
+    Fill,
+    OpenOrder,
+    PerformanceSoFar,
+    Position,
+    Transfer,
+)
 from wonttrade_dagster.core.model.basics import StageFailure
 from wonttrade_dagster.core.model.decision import PriorDecision, Prompt
 from wonttrade_dagster.core.model.guard import NOTHING_SPENT, UNBROKEN, BreakerState, Spending
@@ -96,6 +103,8 @@ class CycleReport:
     fired: tuple[int, ...] = ()
     """Conditions of the prior plan that held, and whether the model gave the plan up then."""
     obeyed: bool | None = None
+    transfers: tuple[Transfer, ...] = ()
+    """Deposits, withdrawals and the like that this report books."""
     is_memory: bool = True
     """False: the reports before it could not be read, so that its running totals are not theirs, see
     ``core.report.recalling``."""
