@@ -286,14 +286,21 @@ def test_a_model_server_that_dies_on_the_way_ends_the_backtest_and_what_it_wrote
     loopback.model("faults", [gone, begun])
     first = backtest(finished.config, "no-first-answer", ("2025-06-01", "2025-06-01"), cycle_minutes=240)
     assert "cannot be reached" in failure_of(first)
+    unasked = backtest_folder(finished.settings.data_dir, "no-first-answer") / RESULTS_NAME
+    assert '"kind":"cycle"' not in unasked.read_text(), "its first decision is still to be asked for"
     loopback.model("faults", [])
     loopback.model("faults", [begun, gone, good, {"kind": "reset", "times": 12}])
     later = backtest(finished.config, "dies", ("2025-06-01", "2025-06-01"), cycle_minutes=180)
     assert "the cycles it finished are in" in failure_of(later)
     folder = backtest_folder(finished.settings.data_dir, "dies")
     lines = [json.loads(line) for line in (folder / RESULTS_NAME).read_text().splitlines()[1:]]
-    assert [line["body"]["reply"] is not None for line in lines] == [True, False, True, False, False, False]
+    assert [line["body"]["reply"] is not None for line in lines] == [True, False, True]
     assert not (folder / SUMMARY_NAME).exists()
+    loopback.model("faults", [{"kind": "reply", "text": flat_answer(finished)}] * 8)
+    assert backtest(finished.config, "dies", ("2025-06-01", "2025-06-01"), cycle_minutes=180).success
+    lines = [json.loads(line) for line in (folder / RESULTS_NAME).read_text().splitlines()[1:]]
+    answered = [line["body"]["reply"] is not None for line in lines]
+    assert answered == [True, False, *[True] * 6], "those of the outage that ended it were asked for again"
 
 
 def test_days_without_candles_are_refused_by_name_and_nothing_is_written(

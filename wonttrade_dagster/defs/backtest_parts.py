@@ -5,8 +5,9 @@ Does not belong here: its history, its folder and its report (``backtest_run``),
 (``core.backtest``), how fills are simulated.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from wonttrade_dagster.adapters.backtest_results import BacktestResults
 from wonttrade_dagster.adapters.backtest_resume import EXCHANGE, exchange_json
@@ -125,25 +126,32 @@ class Backtest:
 class CycleWriter:
     """Writes each finished cycle, and ends a backtest whose model's server has gone.
 
-    A refused reply is a result. No reply at all is not: the figures would be those of the outage.
+    A refused reply is a result. No reply at all is not: the figures would be those of the outage. So an
+    unanswered cycle is written only once a later one was answered, or with the end of the range: a backtest
+    that the outage ended asks for it again when it is resumed.
     """
 
     results: BacktestResults
     walk: BacktestWalk
     was_answered: bool = False
-    unanswered: int = 0
+    held: list[tuple[MemoryRecords, Mapping[str, Any]]] = field(default_factory=list)
 
     def cycle(self, records: MemoryRecords) -> None:
-        """Write the line of a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
+        """Take a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
         exchange = exchange_json(self.walk.executor.venue.state)
         told = {"events": self.walk.events, "latency_ms": self.walk.latency_ms, EXCHANGE: exchange}
-        self.results.cycle(records, told)
+        self.held.append((MemoryRecords(records.cycle_ms, records.records), told))
         outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
         if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
-            self.was_answered, self.unanswered = True, 0
-            return
-        self.unanswered += 1
-        if not self.was_answered or self.unanswered == MAX_UNANSWERED_CYCLES:
+            self.was_answered = True
+            self.end()
+        elif not self.was_answered or len(self.held) == MAX_UNANSWERED_CYCLES:
             raise ModelUnavailableError(
                 f"{outcome.detail}; the backtest ended, the cycles it finished are in {self.results.folder}"
             )
+
+    def end(self) -> None:
+        """Write what is held back."""
+        for records, told in self.held:
+            self.results.cycle(records, told)
+        self.held.clear()

@@ -142,7 +142,9 @@ def run_backtest_range(
     told = f", {done} of them are finished already" if done else ""
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {results.folder}")
     with results.journal:
-        backtest.run(CycleWriter(results, backtest.walk, was_answered=done > 0).cycle)
+        writer = CycleWriter(results, backtest.walk, was_answered=done > 0)
+        backtest.run(writer.cycle)
+        writer.end()
     return _finish(settings, spec, results, replay, backtest.parts)
 
 
