@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from loopback import DAY_MS, MINUTE_MS, Loopback, instance_of, wave
 
-from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.adapters.history import HOUR_MS, MarketHistory
+from wonttrade_dagster.adapters.history_audit import disagreeing_bars, old_series
 from wonttrade_dagster.adapters.history_files import import_files
 from wonttrade_dagster.core.candles import aggregate_candles
 from wonttrade_dagster.defs.build import build_defs
@@ -97,7 +98,48 @@ def test_every_kind_of_damage_is_found_by_its_check_with_the_row(config: Path) -
     ]
     assert found["funding_complete"][1][0]["count"] == "2"
     assert found["funding_in_range"][1][0]["rate"] == "0.5"
-    assert [r["symbol"] for r in found["candles_recent"][1]] == ["BTC"]
+    assert [(r["symbol"], r["interval"]) for r in found["candles_recent"][1]] == [
+        ("BTC", "5m"),
+        ("BTC", "4h"),
+    ]
+
+
+def test_each_interval_is_as_old_as_its_own_candles(tmp_path: Path) -> None:
+    """Fresh 4h candles hid 5m ones of a month ago, and the newest daily one counted as old."""
+    history, now_ms = MarketHistory.of(tmp_path), FIRST_MS + 13 * HOUR_MS
+    newest_4h_ms = FIRST_MS + 8 * HOUR_MS
+    history.add_candles("BTC", "4h", wave(9.0, FIRST_MS, newest_4h_ms + 1, 4 * HOUR_MS), "test")
+    old_ms = FIRST_MS - 30 * DAY_MS
+    history.add_candles("BTC", "5m", wave(9.0, old_ms, old_ms + DAY_MS, STEP_MS), "test")
+    history.add_candles("ETH", "1d", wave(9.0, FIRST_MS - 9 * DAY_MS, FIRST_MS, DAY_MS), "test")
+    assert old_series(history, ["BTC"], ["5m", "4h"], now_ms) == [("BTC", "5m", "2025-05-03 00:00")]
+    assert old_series(history, ["ETH"], ["1d"], now_ms) == []
+    assert old_series(history, ["ETH"], ["1d"], now_ms + 2 * DAY_MS) == [("ETH", "1d", "2025-06-01 00:00")]
+
+
+def test_a_longer_candle_is_judged_by_the_finest_ones_that_make_it_up(tmp_path: Path) -> None:
+    """A single 5m candle elsewhere kept 15m and 1h ones from being compared at all."""
+    history = MarketHistory.of(tmp_path)
+    history.add_candles("BTC", "5m", wave(9.0, FIRST_MS, FIRST_MS + HOUR_MS, STEP_MS), "test")
+    quarters = wave(9.0, FIRST_MS, FIRST_MS + 2 * HOUR_MS, 15 * MINUTE_MS)
+    five = history.candles("BTC", "5m")
+    sound = pl.concat([aggregate_candles(five, "15m", "5m"), quarters[4:]])
+    history.add_candles("BTC", "15m", sound, "test")
+    hours = aggregate_candles(sound, "1h", "15m")
+    wrong = pl.when(pl.int_range(pl.len()) == 1).then(5.0).otherwise(0.0)
+    history.add_candles("BTC", "1h", hours.with_columns(volume=pl.col("volume") + wrong), "test")
+    assert [row[:5] for row in disagreeing_bars(history)] == [
+        ("BTC", "1h", "2025-06-01 01:00", "15m", "volume")
+    ]
+
+
+def test_candles_without_any_funding_fail_the_funding_check(config: Path) -> None:
+    history_of(config).add_candles("BTC", "5m", wave(9.0, FIRST_MS, FIRST_MS + DAY_MS, STEP_MS), "test")
+    passed, rows = run_checks(config)["funding_complete"]
+    assert not passed
+    assert [(row["symbol"], row["first missing"], row["count"]) for row in rows] == [
+        ("BTC", "2025-06-01 00:00", "24")
+    ]
 
 
 def test_an_empty_history_lacks_its_symbols_and_nothing_else(config: Path) -> None:

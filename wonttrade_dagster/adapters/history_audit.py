@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
-from wonttrade_dagster.adapters.history import DAY_MS, MarketHistory
+from wonttrade_dagster.adapters.history import DAY_MS, HOUR_MS, MarketHistory
 from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
 from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
 from wonttrade_dagster.core.utc import utc_minute
@@ -46,7 +46,7 @@ def disordered_prices(history: MarketHistory) -> list[Row]:
 
 
 def disagreeing_bars(history: MarketHistory) -> list[Row]:
-    """Stored bars that differ from the finest stored ones that make them up.
+    """Stored bars that differ from the finest stored ones that make them up, each bar by its own finest.
 
     Returns:
         Symbol, interval, open time, the finer interval, column, stored value, aggregated value.
@@ -55,9 +55,12 @@ def disagreeing_bars(history: MarketHistory) -> list[Row]:
     for symbol in _symbols(history):
         intervals = history.intervals(symbol)
         for place, longer in enumerate(intervals):
-            finer = [name for name in intervals[:place] if interval_ms(longer) % interval_ms(name) == 0]
-            if finer:
-                rows += _disagreeing(history, symbol, longer, finer[0])
+            judged = history.candles(symbol, longer)
+            for finer in intervals[:place]:
+                if interval_ms(longer) % interval_ms(finer) == 0:
+                    made = aggregate_candles(history.candles(symbol, finer), longer, finer)
+                    rows += _disagreeing(judged, made, symbol, longer, finer)
+                    judged = judged.join(made, on="open_time_ms", how="anti")
     return rows
 
 
@@ -72,15 +75,24 @@ def absent_series(history: MarketHistory, symbols: Sequence[str], intervals: Seq
     ]
 
 
-def old_series(history: MarketHistory, symbols: Sequence[str], now_ms: int) -> list[Row]:
-    """Tracked symbols whose newest candle is old: symbol, its open time."""
-    candles = history.coverage().filter(~pl.col("series").is_in(["funding", "open_interest"]))
-    newest = dict(candles.group_by("symbol").agg(pl.max("last_ms")).iter_rows())
-    return [
-        (symbol, utc_minute(newest[symbol]))
-        for symbol in symbols
-        if symbol in newest and now_ms - newest[symbol] > MAX_AGE_MS
-    ]
+def old_series(
+    history: MarketHistory, symbols: Sequence[str], intervals: Sequence[str], now_ms: int
+) -> list[Row]:
+    """Tracked series that lack a candle which closed over a day ago: symbol, interval, end of the newest.
+
+    A series is as new as the newest candle that is its own or goes into its own; one that is not stored at
+    all is none of this (``absent_series``).
+    """
+    last_ms = {(symbol, series): last for symbol, series, _, _, last, _ in history.coverage().iter_rows()}
+    rows = list[Row]()
+    for symbol in symbols:
+        for wanted in intervals:
+            sources = [n for n in history.intervals(symbol) if interval_ms(wanted) % interval_ms(n) == 0]
+            newest_ms = max((last_ms[symbol, name] + interval_ms(name) for name in sources), default=None)
+            # the next candle closes one interval later, and only that one can be late
+            if newest_ms is not None and now_ms - newest_ms > MAX_AGE_MS + interval_ms(wanted):
+                rows.append((symbol, wanted, utc_minute(newest_ms)))
+    return rows
 
 
 def rates_out_of_range(history: MarketHistory) -> list[Row]:
@@ -94,16 +106,35 @@ def rates_out_of_range(history: MarketHistory) -> list[Row]:
     ]
 
 
-def _disagreeing(history: MarketHistory, symbol: str, longer: str, finer: str) -> Iterator[Row]:
-    made = aggregate_candles(history.candles(symbol, finer), longer, finer)
-    both = history.candles(symbol, longer).join(made, on="open_time_ms", suffix="_made")
+def unfunded_candles(history: MarketHistory, symbols: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Tracked symbols with candles and without a single rate: symbol, first and last hour of its candles."""
+    spans = dict[str, tuple[int, int]]()
+    funded = set[str]()
+    for symbol, series, _, first_ms, last_ms, _ in history.coverage().iter_rows():
+        if series == "funding":
+            funded.add(symbol)
+        elif series != "open_interest":
+            first, last = spans.get(symbol, (first_ms, last_ms))
+            spans[symbol] = min(first, first_ms), max(last, last_ms)
+    bare = [symbol for symbol in symbols if symbol in spans and symbol not in funded]
+    return [
+        (symbol, first // HOUR_MS * HOUR_MS, last // HOUR_MS * HOUR_MS)
+        for symbol in bare
+        for first, last in [spans[symbol]]
+    ]
+
+
+def _disagreeing(
+    stored: pl.DataFrame, made: pl.DataFrame, symbol: str, longer: str, finer: str
+) -> Iterator[Row]:
+    both = stored.join(made, on="open_time_ms", suffix="_made")
     for column in _COLUMNS:
         same = _SAME_VOLUME if column == "volume" else _SAME_PRICE
         apart = (pl.col(column) - pl.col(f"{column}_made")).abs() > same * pl.col(column).abs()
-        for ms, stored, summed in (
+        for ms, kept, summed in (
             both.filter(apart).select("open_time_ms", column, f"{column}_made").iter_rows()
         ):
-            yield symbol, longer, utc_minute(ms), finer, column, str(stored), str(summed)
+            yield symbol, longer, utc_minute(ms), finer, column, str(kept), str(summed)
 
 
 def _symbols(history: MarketHistory) -> list[str]:

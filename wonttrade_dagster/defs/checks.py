@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from wonttrade_dagster.adapters import history_audit
-from wonttrade_dagster.adapters.history import MarketHistory
+from wonttrade_dagster.adapters.history import HOUR_MS, MarketHistory
 from wonttrade_dagster.adapters.history_survey import survey
 from wonttrade_dagster.core.model import CycleReport, Leg, Stage
 from wonttrade_dagster.core.protection import covers
@@ -158,9 +158,11 @@ def _tracked_symbol_checks() -> Sequence[dg.AssetChecksDefinition]:
         _check(
             "candles_recent",
             CANDLES,
-            "The newest candle of every tracked symbol is at most a day old.",
-            ("symbol", "newest"),
-            lambda history, settings: history_audit.old_series(history, settings.symbols.tracked, _now_ms()),
+            "Of both intervals of every tracked symbol no candle is missing that closed over a day ago.",
+            ("symbol", "interval", "ends"),
+            lambda history, settings: history_audit.old_series(
+                history, settings.symbols.tracked, _intervals(settings), _now_ms()
+            ),
             severity=dg.AssetCheckSeverity.WARN,
         ),
     ]
@@ -171,9 +173,12 @@ def _funding_checks() -> Sequence[dg.AssetChecksDefinition]:
         _check(
             "funding_complete",
             FUNDING,
-            "No hour is missing between the first and the last rate of a symbol.",
+            "No hour is missing between the first and the last rate of a symbol; one with candles has rates.",
             RUN,
-            lambda history, _: [row for row in gap_rows(history) if row[1] == "funding"],
+            lambda history, settings: [
+                *(row for row in gap_rows(history) if row[1] == "funding"),
+                *unfunded_rows(history, settings.symbols.tracked),
+            ],
         ),
         _check(
             "funding_in_range",
@@ -219,6 +224,15 @@ def gap_rows(history: MarketHistory) -> list[tuple[str, str, str, str, int, int]
         )
         for gap in survey(history, (), _now_ms()).gaps
     ]
+
+
+def unfunded_rows(
+    history: MarketHistory, symbols: Sequence[str]
+) -> list[tuple[str, str, str, str, int, int]]:
+    """One row a tracked symbol that has candles and not one funding rate, the hours as a gap."""
+    found = history_audit.unfunded_candles(history, symbols)
+    spans = ((symbol, first, last, (last - first) // HOUR_MS + 1) for symbol, first, last in found)
+    return [(s, "funding", utc_minute(first), utc_minute(last), n, n) for s, first, last, n in spans]
 
 
 def _intervals(settings: Settings) -> tuple[str, str]:
