@@ -16,6 +16,7 @@ from typing import Any
 from loopback import Loopback
 
 from wonttrade_dagster.adapters.clock import FixedClock, SystemClock
+from wonttrade_dagster.adapters.history_files import import_files
 from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamMiss
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.cli.app import run
@@ -239,7 +240,8 @@ def replayed_day(
 ) -> Iterator[ReplayedDay]:
     """Serve the recorded days, import their files, and put both sides together."""
     with served_day(folder, market_data, changes, series) as served:
-        served.history("import", *served.files)
+        # The files end after the day that is replayed: imported when they were made, not when it was traded.
+        import_files(market_history(served.settings), served.files, now_ms=time.time_ns() // 1_000_000)
         yield both_sides(served, FROM_MS, TO_MS)
 
 
