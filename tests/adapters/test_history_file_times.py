@@ -68,6 +68,22 @@ def test_a_number_in_no_clear_unit_is_refused(tmp_path: Path, time: int) -> None
         read_history_file(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "form", "stated"),
+    [
+        ("date", "%Y-%m-%dZ", StatedTimes()),
+        ("date", "%Y-%m-%d UTC", StatedTimes()),
+        ("date_utc", "%Y-%m-%d", StatedTimes()),
+        ("date", "%Y-%m-%d", StatedTimes(zone="UTC")),
+    ],
+)
+def test_a_day_alone_is_its_midnight(tmp_path: Path, column: str, form: str, stated: StatedTimes) -> None:
+    days = random_candles(DAY, 4).with_columns(open_time_ms=DAY + pl.int_range(4) * 86_400_000)
+    written = as_text(days, form).rename({"timestamp": column})
+    (series,) = read_history_file(write(tmp_path / "BTC-1d.csv", written), stated).series
+    assert series.frame.equals(days)
+
+
 @pytest.mark.parametrize(("suffix", "year"), [(".csv", 1970), (".csv", 9999), (".parquet", 1970)])
 def test_a_date_that_cannot_be_of_this_market_is_refused_with_its_row(
     tmp_path: Path, suffix: str, year: int

@@ -226,6 +226,37 @@ def test_a_history_that_does_not_take_one_file_takes_none(tmp_path: Path) -> Non
     assert history.candles("BTC", "5m")[:5].equals(random_candles(DAY, 5))
 
 
+@pytest.mark.parametrize(("name", "is_taken"), [("BTC-5m", False), ("ETHUSDC-5m", True), ("all-5m", True)])
+def test_a_name_that_says_another_symbol_than_the_rows_is_refused(
+    tmp_path: Path, name: str, is_taken: bool
+) -> None:
+    path = write(tmp_path / f"{name}.parquet", random_candles(DAY, 5).with_columns(symbol=pl.lit("ETH")))
+    if is_taken:
+        assert candle_file(path).series[0].symbol == "ETH"
+        return
+    with pytest.raises(HistoryError, match="begins with BTC, the rows are of ETH"):
+        read_history_file(path)
+
+
+def test_a_year_is_no_symbol(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="no column names the symbol"):
+        read_history_file(write(tmp_path / "2025-BTC-5m.parquet", random_candles(DAY, 5)))
+
+
+def test_a_column_that_stands_twice_is_not_taken_from_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "BTC-5m.csv"
+    path.write_text("time,open,high,low,close,volume,close\n2025-06-01T00:00Z,1,3,1,2,1,3\n")
+    with pytest.raises(HistoryError, match="could both be the close"):
+        read_history_file(path)
+
+
+@pytest.mark.parametrize("value", [pl.lit(value=True), pl.date(2025, 6, 1), pl.duration(hours=5), pl.time(5)])
+def test_flags_and_times_are_no_numbers(tmp_path: Path, value: pl.Expr) -> None:
+    path = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 5).with_columns(volume=value))
+    with pytest.raises(HistoryError, match=r"column 'volume' holds .*, not numbers"):
+        read_history_file(path)
+
+
 def test_a_candle_that_is_still_forming_keeps_the_import_out_until_it_has_closed(tmp_path: Path) -> None:
     history = MarketHistory(tmp_path / "market.duckdb")
     path = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 5))

@@ -63,8 +63,12 @@ _UNITS: Mapping[str, tuple[int, int]] = {
 _FIRST_S, _LAST_S = 1_000_000_000, 4_102_444_800
 """2001-09-09 and 2100-01-01 in seconds: between them s, ms, µs and ns never overlap."""
 
+_REPEATED = re.compile(r"_duplicated_\d+$")
+"""What polars appends to a CSV column whose name stood before: it must not pass for another, unknown one."""
+
 _ZONE = re.compile(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
-_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%d%z")
+_DAY = r"^(\d{4}-\d{2}-\d{2})(\+0000)?$"
+_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -156,7 +160,8 @@ def map_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Meaning → column name, for every column that means something here."""
     found: dict[str, str] = {}
     for name in names:
-        meaning = next((m for m, words in _SYNONYMS.items() if _plain(name) in words), None)
+        word = _plain(_REPEATED.sub("", name))
+        meaning = next((m for m, words in _SYNONYMS.items() if word in words), None)
         if meaning is None:
             continue
         if meaning in found:
@@ -184,6 +189,10 @@ def _words(name: str) -> frozenset[str]:
 def numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
     """A column as finite floats; refuses text that is no number, null, NaN and infinities."""
     raw = frame[column]
+    if (
+        raw.dtype == pl.Boolean or raw.dtype.is_temporal()
+    ):  # polars makes numbers of them: 1.0, days since 1970
+        raise refusal(path, f"column {column!r} holds {raw.dtype}, not numbers", "write plain numbers")
     try:
         values = (
             raw.str.strip_chars().cast(pl.Float64, strict=False)
@@ -295,7 +304,8 @@ def _parsed(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) -> pl
     """Datetimes in UTC where a zone is written, else as they are written."""
     stated = text.str.replace(r"\s*(Z|UTC|GMT)$", "+0000").str.replace(r"\s+([+-]\d{2}:?\d{2})$", "$1")
     offset = stated.str.contains(r"[+-]\d{2}:?\d{2}$") & stated.str.contains(r"\d{2}:\d{2}|\+0000$")
-    shaped = stated.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
+    # a day alone is its midnight; chrono parses no date that has an offset and no time
+    shaped = stated.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T").str.replace(_DAY, "${1}T00:00$2")
     full = pl.select(pl.when(offset).then(shaped).otherwise(shaped + "+0000")).to_series()
     parsed = pl.select(
         pl.coalesce(full.str.to_datetime(f, strict=False, time_zone="UTC", time_unit="us") for f in _FORMATS)

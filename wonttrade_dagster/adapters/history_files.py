@@ -46,7 +46,7 @@ EXPORTED_SOURCE = "wonttrade_source"
 
 _PRICES = ("open", "high", "low", "close", "volume")
 _POINTS = ("rate", "open_interest")
-_SYMBOL = re.compile(r"^k?[A-Z0-9]{1,15}$")
+_SYMBOL = re.compile(r"^(?=.*[A-Z])k?[A-Z0-9]{1,15}$")
 _QUOTE = re.compile(r"([/_-](USDC?|USDT|PERP)(:\w+)?)+$")
 _INTERVAL = re.compile(r"^\d{1,2}[mhdwM]$")
 _OTHER_SERIES = frozenset({"mark", "index", "oracle", "premium"})
@@ -291,7 +291,21 @@ def _by_symbol(path: Path, frame: pl.DataFrame, time: str) -> list[tuple[str, pl
     groups: dict[str, list[pl.DataFrame]] = {}
     for (name,), part in frame.group_by("symbol", maintain_order=True):
         groups.setdefault(_symbol(path, str(name)), []).append(part)
+    if len(groups) == 1:
+        _refuse_other_name(path, next(iter(groups)))
     return [(symbol, pl.concat(parts).sort(time)) for symbol, parts in groups.items()]
+
+
+def _refuse_other_name(path: Path, symbol: str) -> None:
+    """``BTC-5m`` with ETH in its only series is one of the two, and nobody can tell which."""
+    first, *others = _tokens(path) or [""]
+    is_series = any(_INTERVAL.match(part) or part == "funding" for part in others)
+    if is_series and _SYMBOL.match(first) and not any(t.startswith(symbol) for t in (first, *others)):
+        raise refusal(
+            path,
+            f"its name begins with {first}, the rows are of {symbol}",
+            "correct the name or the column, whichever is wrong",
+        )
 
 
 def _symbol(path: Path, text: str) -> str:
