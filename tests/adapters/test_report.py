@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,23 @@ def test_a_report_is_a_folder_of_named_files(folder: Path) -> None:
     assert pl.read_parquet(folder / "drawdown.parquet").equals(drawdown_series(data.equity))
 
 
+def test_holding_is_compared_up_to_the_last_decision_where_the_account_ends() -> None:
+    """A coin that doubles after the last decision: the account could not earn that either."""
+    data = report_data()
+    last_ms = data.equity["time_ms"][-1]
+    doubled = pl.when(pl.col("open_time_ms") >= last_ms).then(2.0).otherwise(1.0)
+    surging = data.prices["BTC"].with_columns(pl.col("open", "high", "low", "close") * doubled)
+    changed = replace(data, prices={"BTC": surging})
+    assert summarise(changed)["buy_and_hold_fraction"] == summarise(data)["buy_and_hold_fraction"]
+    held = [next(t for t in charts_of(d)[0]["data"] if t["name"] == "Hold BTC") for d in (data, changed)]
+    assert held[0] == held[1]
+
+
 def test_the_summary_states_the_figures(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     data = report_data()
-    first, last = data.prices["BTC"]["open"][0], data.prices["BTC"]["close"][-1]
+    lived = data.prices["BTC"].filter(pl.col("open_time_ms") < data.equity["time_ms"][-1])
+    first, last = lived["open"][0], lived["close"][-1]
     assert (
         summary["performance"]["total_return_fraction"] == data.equity["account_value_usd"][-1] / 10_000 - 1
     )

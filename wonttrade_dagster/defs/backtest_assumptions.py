@@ -21,6 +21,7 @@ def assumptions(settings: Settings, replay: BacktestReplayProvider) -> tuple[str
         "A gap through a stop fills at the open; where stop and take-profit lie in one bar, the stop wins.",
         "Funding is paid hourly at the stored rate on the bar's open, which stands in for the oracle price.",
         "Mark and oracle prices are not in the history: triggers and margin use the traded price.",
+        "The account ends at the last decision, right after its orders: the rest of the range is not lived.",
         "Decisions come from real model calls made now: a model may know the past it is asked about.",
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from wonttrade_dagster.adapters.report.data import ReportData
-from wonttrade_dagster.adapters.report.summary import curve, exposure_series
+from wonttrade_dagster.adapters.report.summary import curve, exposure_series, lived
 from wonttrade_dagster.core.performance import drawdown_series
 
 MAX_POINTS = 5_000
@@ -85,7 +85,7 @@ def equity_chart(data: ReportData) -> dict[str, Any]:
     """Account value against buying each symbol at the start with the whole account."""
     equity = curve(data)
     traces = [line_of("Strategy", equity, "time_ms", "account_value_usd", STRATEGY, width=2.4)]
-    for (symbol, candles), colour in zip(data.prices.items(), _cycled(_BENCHMARKS), strict=False):
+    for (symbol, candles), colour in zip(lived(data).items(), _cycled(_BENCHMARKS), strict=False):
         if not candles.is_empty():
             held = candles.select(
                 "open_time_ms",

@@ -53,7 +53,7 @@ def summarise(data: ReportData) -> dict[str, Any]:
         "pnl_by_symbol": {symbol: asdict(split) for symbol, split in by_symbol(data).items()},
         "holding": holding_figures(trips),
         "exposure": exposure_figures(data),
-        "buy_and_hold_fraction": {symbol: buy_and_hold(frame) for symbol, frame in data.prices.items()},
+        "buy_and_hold_fraction": {symbol: buy_and_hold(frame) for symbol, frame in lived(data).items()},
         "decisions": decision_counts(data.decisions),
         "confidence": [asdict(group) for group in confidence_groups(trips, applied_targets(data))],
         "latency": latency_figures(data.latency) | cost_figures(data.decisions),
@@ -77,6 +77,12 @@ def curve(data: ReportData) -> pl.DataFrame:
         return equity
     opening = {"time_ms": [data.from_ms], "account_value_usd": [data.initial_equity_usd]}
     return pl.concat([pl.DataFrame(opening, schema=equity.schema), equity])
+
+
+def lived(data: ReportData) -> dict[str, pl.DataFrame]:
+    """The prices up to the last decision, where the curve ends: what is compared must end there too."""
+    end_ms = curve(data)["time_ms"].max()
+    return {symbol: frame.filter(pl.col("open_time_ms") < end_ms) for symbol, frame in data.prices.items()}
 
 
 def decided(data: ReportData) -> list[int]:
