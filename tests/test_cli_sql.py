@@ -168,6 +168,22 @@ def test_columns_of_one_name_are_told_apart(config: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out) == [{"a": 1, "a_2": 2}]
 
 
+def test_no_column_is_lost_to_a_name_that_was_made_up(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``a`` twice became ``a_2``, which stood there already: the mapping kept one of the two values."""
+    assert run(["sql", "SELECT 1 a, 2 a, 3 a_2, 4 a", "--json", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"a": 1, "a_3": 2, "a_2": 3, "a_4": 4}]
+
+
+@pytest.mark.parametrize("cell", ["array_value('nan'::DOUBLE, 1.5)", "row('inf'::DOUBLE, 1.5)"])
+def test_what_json_has_no_number_for_is_null_in_arrays_and_structs_too(
+    config: Path, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sql", f"SELECT {cell} AS cell", "--json", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"cell": [None, 1.5]}]
+
+
 def test_a_backtest_that_does_not_exist_is_named(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sql", "SELECT 1", "--backtest", "nope", "--config", str(config)]) == 2
     assert "there is no backtest 'nope'" in capsys.readouterr().err.replace("\n", " ")

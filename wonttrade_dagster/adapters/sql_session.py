@@ -151,8 +151,11 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
     """Column names, the second ``a`` as ``a_2``: a row is shown as a mapping, too."""
     found = list[str]()
     for name in names:
-        again = sum(1 for other in names[: len(found)] if other == name)
-        found.append(f"{name}_{again + 1}" if again else name)
+        again, free = 1, name
+        while free in found or (again > 1 and free in names):
+            again += 1
+            free = f"{name}_{again}"
+        found.append(free)
     return tuple(found)
 
 

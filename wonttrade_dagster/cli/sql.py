@@ -91,7 +91,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (a cell)
     """JSON has no NaN and no infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # DuckDB's arrays and unnamed structs are tuples
         return [_finite(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
