@@ -176,7 +176,7 @@ def test_no_column_is_lost_to_a_name_that_was_made_up(
     assert json.loads(capsys.readouterr().out) == [{"a": 1, "a_3": 2, "a_2": 3, "a_4": 4}]
 
 
-@pytest.mark.parametrize("cell", ["array_value('nan'::DOUBLE, 1.5)", "row('inf'::DOUBLE, 1.5)"])
+@pytest.mark.parametrize("cell", ["array_value('nan'::DOUBLE, 1.5)", "row('inf'::DOUBLE, 1.5::DOUBLE)"])
 def test_what_json_has_no_number_for_is_null_in_arrays_and_structs_too(
     config: Path, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
