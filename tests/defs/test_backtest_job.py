@@ -334,6 +334,12 @@ def test_a_cadence_that_is_none_is_refused_before_any_call(
     assert not (backtest_folder(finished.settings.data_dir, backtest_id) / RESULTS_NAME).exists()
 
 
+def test_a_run_cannot_write_into_the_shard_of_another_backtest(finished: Finished) -> None:
+    result = backtest(finished.config, "other/2025-06-01", ("2025-06-02", "2025-06-02"), cycle_minutes=720)
+    assert "other/2025-06-01 names a shard" in failure_of(result)
+    assert not (finished.settings.data_dir / "backtests" / "other").exists()
+
+
 def test_a_prompt_that_does_not_exist_is_refused_by_name(finished: Finished) -> None:
     result = backtest(finished.config, "prompt", ("2025-06-01", "2025-06-01"), prompt="trader/v99")
     assert not result.success

@@ -27,6 +27,7 @@ from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.report import equity_png
 from wonttrade_dagster.adapters.report.headline import headline
 from wonttrade_dagster.adapters.report.writer import REPORT_NAME
+from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.estimate import BacktestEstimate
 from wonttrade_dagster.core.shards import Window
 from wonttrade_dagster.defs.backtest_estimate import estimated, refuse_above_cap, with_share_of_cap
@@ -88,11 +89,13 @@ def run_windows(
         say: takes a line for the log.
 
     Raises:
-        UsageError: the run's range is none of the plan's, the backtest was begun differently, or another
-            process is running the window.
+        UsageError: the run's range is none of the plan's, the id is that of a shard, the backtest was begun
+            differently, or another process is running the window.
         WontTradeError: as :func:`~wonttrade_dagster.defs.backtest_run.run_backtest_range`.
     """
     folder = backtest_folder(settings.data_dir, plan.backtest_id)
+    if "/" in plan.backtest_id:
+        raise UsageError(f"{plan.backtest_id} names a shard: run or resume the backtest that it belongs to")
     windows = plan.within(*range_ms)
     runner = _Runner(settings, plan, history, executors, say)
     if not plan.is_sharded:
