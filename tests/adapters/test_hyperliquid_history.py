@@ -130,3 +130,35 @@ def test_a_funding_page_of_nonsense_is_a_named_error(past: Past) -> None:
     from_ms = today_ms() - DAY_MS
     with pytest.raises(VenueError, match="funding rates of BTC"):
         past.history.funding("BTC", from_ms, from_ms + DAY_MS)
+
+
+def bar(open_ms: int, **changed: str) -> dict[str, object]:
+    prices = dict.fromkeys("ohlc", "100.0") | {"v": "1.0", "s": "BTC", "i": "5m"}
+    return {"t": open_ms, "T": open_ms + 5 * MINUTE_MS - 1, "n": 1} | prices | changed
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"h": "99.0", "l": "100.0"}, "that cannot be: open 100.0, high 99.0"),
+        ({"c": "101.0"}, "that cannot be: .* close 101.0"),
+        ({"s": "ETH"}, "should be a candle of BTC 5m, but is .*ETH 5m"),
+        ({"i": "1m"}, "should be a candle of BTC 5m, but is .*BTC 1m"),
+    ],
+)
+def test_a_candle_that_cannot_be_or_is_of_another_series_stays_out(
+    past: Past, changed: dict[str, str], said: str
+) -> None:
+    """Stored once, it would be compared and left for good."""
+    from_ms = today_ms() - DAY_MS
+    past.fault({"on": "info:candleSnapshot", "kind": "reply", "body": [bar(from_ms, **changed)]})
+    with pytest.raises(VenueError, match=said):
+        past.history.candles("BTC", "5m", from_ms, from_ms + 5 * MINUTE_MS)
+
+
+def test_a_rate_beyond_the_venues_own_cap_stays_out(past: Past) -> None:
+    from_ms = today_ms() - DAY_MS
+    row = {"coin": "BTC", "time": from_ms + 7, "fundingRate": "0.5", "premium": "0.0"}
+    past.fault({"on": "info:fundingHistory", "kind": "reply", "body": [row]})
+    with pytest.raises(VenueError, match=r"funding rate of BTC at .* is 0.5 an hour, beyond its cap of 0.04"):
+        past.history.funding("BTC", from_ms, from_ms + HOUR_MS)

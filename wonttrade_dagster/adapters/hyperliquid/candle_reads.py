@@ -1,7 +1,7 @@
 """Closed candles by REST: which requests fill a window, and that what came back is whole.
 
-Belongs here: paging, and the checks of a window (contiguous, no price of zero). Does not belong here: which
-windows a snapshot needs (``info``), and what the stream makes of them (``stream_fill``).
+Belongs here: paging, and the checks of a window (its own series, contiguous, no price of zero). Does not
+belong here: which windows a snapshot needs (``info``), and what the stream makes of them (``stream_fill``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,12 @@ def _page(
     """Candles by open time; a long range may come in several answers."""
     what = f"{interval} candles of {symbol}"
     answer = connection.read(what, lambda info: info.candles_snapshot(symbol, interval, first_ms, last_ms))
-    candles = {row.integer("t"): row for row in rows(answer, what)}
+    listed = rows(answer, what)
+    for row in listed:
+        series = row.raw.get("s", symbol), row.raw.get("i", interval)
+        if series != (symbol, interval):
+            raise broken(row.where, f"a candle of {symbol} {interval}", " ".join(map(str, series)))
+    candles = {row.integer("t"): row for row in listed}
     return {open_ms: row for open_ms, row in candles.items() if first_ms <= open_ms <= last_ms}
 
 

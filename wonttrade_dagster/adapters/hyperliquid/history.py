@@ -17,6 +17,7 @@ from wonttrade_dagster.core.candles import interval_ms, oldest_served_ms
 from wonttrade_dagster.core.errors import HistoryError, VenueAnswerError, VenueError
 from wonttrade_dagster.core.funding import HOUR_MS, missing_hours
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
+from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
 from wonttrade_dagster.core.ports import Clock
 from wonttrade_dagster.core.request_weight import IP_WEIGHT_PER_MINUTE, info_weight, items_weight
 from wonttrade_dagster.core.utc import utc_text
@@ -71,7 +72,7 @@ class VenueHistory:
 
         Raises:
             HistoryError: the whole range is older than that.
-            VenueError: the venue could not be asked, or its answer has a gap.
+            VenueError: the venue could not be asked, or its answer has a gap or a candle that cannot be.
         """
         self._refuse_unlisted(symbol)
         length_ms, now_ms = interval_ms(interval), self._clock.now_ms()
@@ -87,7 +88,9 @@ class VenueHistory:
         if bars <= 0:
             return pl.DataFrame(schema=dict(CANDLE_SCHEMA))
         self._wait_for("candleSnapshot", bars)
-        return self._market_data.candles(symbol, interval, end_ms, bars).frame
+        frame = self._market_data.candles(symbol, interval, end_ms, bars).frame
+        _refuse_disorder(f"{interval} candles of {symbol}", frame)
+        return frame
 
     def funding(self, symbol: str, from_ms: int, to_ms: int) -> pl.DataFrame:
         """Hourly rates paid in ``[from_ms, to_ms)``: ``time_ms`` floored to the hour, ``rate_hourly``.
@@ -95,7 +98,8 @@ class VenueHistory:
         Stamps of the venue lie some milliseconds past the hour.
 
         Raises:
-            VenueError: the venue could not be asked or answered nonsense, an hour without a rate included.
+            VenueError: the venue could not be asked or answered nonsense, an hour without a rate or a
+                rate beyond its own cap included.
         """
         self._refuse_unlisted(symbol)
         rates: dict[int, float] = {}
@@ -109,6 +113,7 @@ class VenueHistory:
                 break
             ask_from_ms = max(time_ms for time_ms, _ in page) + 1
         _refuse_holes(symbol, rates)
+        _refuse_beyond_cap(symbol, rates)
         columns = {"time_ms": list(rates), "rate_hourly": list(rates.values())}
         return pl.DataFrame(columns, schema=FUNDING_SCHEMA).sort("time_ms")
 
@@ -165,4 +170,26 @@ def _refuse_holes(symbol: str, rates: Mapping[int, float]) -> None:
         raise VenueAnswerError(
             f"Hyperliquid's funding rates of {symbol} lack {len(holes)} hour(s), the first at "
             f"{utc_text(holes[0])}: ask again later"
+        )
+
+
+def _refuse_disorder(what: str, frame: pl.DataFrame) -> None:
+    """As for files: what is stored once is compared and left, so a bar that cannot be must not get in."""
+    inside = [pl.col(name).is_between(pl.col("low"), pl.col("high")) for name in ("open", "close")]
+    odd = frame.filter(~pl.all_horizontal(inside))
+    if not odd.is_empty():
+        bar = odd.row(0, named=True)
+        numbers = ", ".join(f"{name} {bar[name]}" for name in ("open", "high", "low", "close"))
+        raise VenueAnswerError(
+            f"Hyperliquid's {what} hold one of {utc_text(bar['open_time_ms'])} that cannot be: {numbers}"
+        )
+
+
+def _refuse_beyond_cap(symbol: str, rates: Mapping[int, float]) -> None:
+    beyond = [(ms, rate) for ms, rate in rates.items() if not abs(rate) <= MAX_FUNDING_RATE_HOURLY]
+    if beyond:
+        ms, rate = min(beyond)
+        raise VenueAnswerError(
+            f"Hyperliquid's funding rate of {symbol} at {utc_text(ms)} is {rate:g} an hour, beyond its "
+            f"cap of {MAX_FUNDING_RATE_HOURLY:g}"
         )
