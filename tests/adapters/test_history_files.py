@@ -257,6 +257,21 @@ def test_flags_and_times_are_no_numbers(tmp_path: Path, value: pl.Expr) -> None:
         read_history_file(path)
 
 
+def test_files_that_contradict_each_other_replace_nothing(tmp_path: Path) -> None:
+    """They overwrote each other's rows at every import, for ever."""
+    history = MarketHistory(tmp_path / "market.duckdb")
+    candles = random_candles(DAY, 5)
+    first = write(tmp_path / "BTC-5m.parquet", candles)
+    same = write(tmp_path / "BTC-5m-same.csv", candles[3:])
+    import_files(history, [first, same], replace=True)
+    other = write(tmp_path / "BTC-5m-more.csv", candles[4:].with_columns(pl.col("volume") + 1))
+    with pytest.raises(
+        HistoryError, match=r"BTC-5m-more.csv: BTC 5m of 2025-06-01 00:20 UTC has other values"
+    ):
+        import_files(history, [first, same, other], replace=True)
+    assert history.candles("BTC", "5m").equals(candles)
+
+
 def test_a_candle_that_is_still_forming_keeps_the_import_out_until_it_has_closed(tmp_path: Path) -> None:
     history = MarketHistory(tmp_path / "market.duckdb")
     path = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 5))

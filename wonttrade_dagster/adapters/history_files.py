@@ -166,7 +166,8 @@ def import_files(
     Args:
         history: where to.
         paths: the files.
-        replace: overwrite what is stored with other values; by default that is counted and left.
+        replace: overwrite what is stored with other values; by default that is counted and left. Files that
+            contradict each other are refused then.
         stated: what is known of times that do not say it themselves.
         on_file: called when a file has been read and checked, for a progress bar.
         now_ms: candles that had not closed by then are refused; by default the time of this machine.
@@ -183,11 +184,34 @@ def import_files(
         if on_file is not None:
             on_file(path)
     rows = [content.rows for content in contents]
+    if replace:
+        _refuse_quarrel(contents)
     counts = iter(history.add_all([one for many in rows for one in many], "file", replace=replace))
     return tuple(
         FileImport(content.path, tuple(_report(one, next(counts)) for one in many))
         for content, many in zip(contents, rows, strict=True)
     )
+
+
+def _refuse_quarrel(contents: list[CandleFile | PointFile]) -> None:
+    """Two files that replace each other's rows would do so at every import: which is right cannot be told."""
+    seen: dict[tuple[str, str], list[tuple[Path, pl.DataFrame]]] = {}
+    for content in contents:
+        for rows in content.rows:
+            frame = rows.frame.drop("source")
+            time, *values = frame.columns
+            others = seen.setdefault((rows.symbol, rows.series), [])
+            for path, other in others:
+                both = frame.join(other, on=time, suffix="_other")
+                apart = both.filter(pl.any_horizontal(pl.col(v) != pl.col(f"{v}_other") for v in values))
+                if not apart.is_empty():
+                    at = f"{rows.symbol} {rows.series} of {utc_text(apart[time][0])}"
+                    raise refusal(
+                        content.path,
+                        f"{at} has other values in {path}",
+                        "replace by one of the two",
+                    )
+            others.append((content.path, frame))
 
 
 def _refuse_unclosed(content: CandleFile | PointFile, now_ms: int) -> None:
