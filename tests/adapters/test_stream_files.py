@@ -251,6 +251,17 @@ def test_a_minute_that_was_cut_off_is_skipped_and_the_next_one_stands_on_its_own
     assert [row.time_ms for row in files.minutes(0, CYCLE * 2)] == [minute(1).time_ms, minute(3).time_ms]
 
 
+@pytest.mark.parametrize("damaged", ["x", "nan", ""])
+def test_a_minute_with_a_damaged_number_is_skipped_and_the_stream_starts(
+    tmp_path: Path, damaged: str
+) -> None:
+    """The stream could not start any more for a day after."""
+    files = StreamFiles(tmp_path)
+    files.append_minutes([minute(1), replace(minute(2), open_interest=damaged)])
+    recorder(tmp_path, minute(2).time_ms + MINUTE)
+    assert list(files.minutes(0, CYCLE * 2)) == [minute(1)]
+
+
 def recorder(folder: Path, now_ms: int) -> tuple[MinuteRecorder, StreamBoard]:
     board = StreamBoard()
     return MinuteRecorder(StreamFiles(folder), board, ("BTC",), now_ms), board

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,7 @@ class StreamFiles:
 def _minute(line: bytes) -> Minute | None:
     try:
         row: Minute = codec.decode(Minute, json.dumps(json.loads(line)))
+        is_number = isfinite(float(row.open_interest))  # a mean is taken of it
     except ValueError:
         return None
-    return row
+    return row if is_number else None
