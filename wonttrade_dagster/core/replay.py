@@ -59,6 +59,7 @@ IndicatorsAt = Callable[[MarketSnapshot, int], IndicatorSnapshot]
 """Indicators of a market, for so many points."""
 
 
+BROKEN_SEAL = "its hash is not the one that was written down then"
 OLDER = "an earlier version wrote it, in fewer fields; what it says is the same"
 
 
@@ -166,6 +167,8 @@ def _check(stored: StoredCycle, stage: Stage) -> StageCheck:
     try:
         again = encode(_AGAIN[stage](stored), STAGE_RECORDS[stage])
     except NotStoredError as error:
+        if payload is not None and not _is_sealed(payload, stored.seals.get(stage)):
+            return StageCheck(stage, ReplayVerdict.DIFFERS, BROKEN_SEAL)
         return StageCheck(stage, ReplayVerdict.NOT_STORED, str(error))
     except (WontTradeError, *_NOT_A_RECORD) as error:
         why = f"it cannot be computed from the stored records: {type(error).__name__}: {error}"
@@ -182,8 +185,11 @@ def _unlike(kept: bytes, again: bytes, seal: str | None) -> str:
     """What is not the same; empty when all is."""
     if again != kept and not is_older(kept, again):
         return difference(kept, again)
-    is_sealed = seal is None or hashlib.sha256(kept).hexdigest() == seal
-    return "" if is_sealed else "its hash is not the one that was written down then"
+    return "" if _is_sealed(kept, seal) else BROKEN_SEAL
+
+
+def _is_sealed(kept: bytes, seal: str | None) -> bool:
+    return seal is None or hashlib.sha256(kept).hexdigest() == seal
 
 
 # --- the stages ------------------------------------------------------------------------------------
