@@ -36,6 +36,12 @@ class Owner:
     def sdk(self) -> Exchange:
         return Exchange(self.master, self.loopback.sandbox.venue_url, timeout=5)
 
+    def hold_prices(self, minutes: int) -> None:
+        """No stop fires meanwhile, however long the next cycle waits."""
+        mids = httpx2.post(f"{self.loopback.sandbox.venue_url}/info", json={"type": "allMids"}).json()
+        for coin in ("BTC", "ETH"):
+            self.loopback.venue("price", {"coin": coin, "mid": mids[coin], "hold_ms": minutes * 60_000})
+
     def fund(self, usdc: int) -> None:
         self.loopback.venue("fund", {"user": self.master.address, "usdc": usdc})
 
@@ -175,6 +181,7 @@ def test_a_kind_that_nobody_knows_is_told(owner: Owner) -> None:
 
 def test_cycles_without_transfers_ask_for_none_even_where_funding_is_paid(owner: Owner) -> None:
     before = owner.cycle()
+    owner.hold_prices(minutes=120)
     owner.loopback.venue("faults", [{"on": "info:userNonFundingLedgerUpdates", "kind": "500", "times": 9}])
     for minutes in (0, 60, 0):
         owner.clock.offset_ms += minutes * 60_000
