@@ -45,29 +45,8 @@ def run(count: int, seed: int) -> Result:
         times = _through_the_daemon(graph, count)
         fill_days(direct, count, seed)
         direct_seconds = _directly(direct, count)
-    facts = {"days": count, "cycles": count * 1440 // CADENCE_MINUTES, "cadence_minutes": CADENCE_MINUTES}
-    return Result(figures_of(times, direct_seconds), facts=facts)
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillTimes:
-    """Of one backfill, in seconds.
-
-    Attributes:
-        begun: from the call until the run was made.
-        in_run: from there until the run ended.
-        reported: from the call until the backfill was reported done.
-    """
-
-    begun: float
-    in_run: float
-    reported: float
-
-
-def figures_of(times: BackfillTimes, direct_seconds: float) -> list[Figure]:
-    """The difference of both runs, and how much of it is waiting for the daemon."""
     goal = max(GOAL_SECONDS, GOAL_FRACTION * direct_seconds)
-    return [
+    figures = [
         Figure("overhead", "s", [times.reported - direct_seconds], goal=goal),
         Figure("overhead_without_waits", "s", [times.in_run - direct_seconds], goal=goal),
         Figure("backfill", "s", [times.reported]),
@@ -76,6 +55,17 @@ def figures_of(times: BackfillTimes, direct_seconds: float) -> list[Figure]:
         Figure("run", "s", [times.in_run]),
         Figure("wait_until_reported", "s", [times.reported - times.begun - times.in_run]),
     ]
+    facts = {"days": count, "cycles": count * 1440 // CADENCE_MINUTES, "cadence_minutes": CADENCE_MINUTES}
+    return Result(figures, facts=facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Seconds: until the run was made, from there to its end, and until the backfill was reported done."""
+
+    begun: float
+    in_run: float
+    reported: float
 
 
 def _directly(settings: Settings, count: int) -> float:
@@ -95,7 +85,7 @@ def _directly(settings: Settings, count: int) -> float:
     return time.perf_counter() - begun
 
 
-def _through_the_daemon(settings: Settings, count: int) -> BackfillTimes:
+def _through_the_daemon(settings: Settings, count: int) -> _Times:
     """The call that the UI makes, to a Dagster that is up."""
     with _dagster(settings) as dagster:
         begun = time.perf_counter()
@@ -113,7 +103,7 @@ def _through_the_daemon(settings: Settings, count: int) -> BackfillTimes:
         reported = time.perf_counter() - begun
     if not is_finished(backtest_folder(settings.data_dir, backfill_id)) or made is None:
         raise WontTradeError(f"the backfill did not succeed: {_why(state)}")
-    return BackfillTimes(made, (ended or reported) - made, reported)
+    return _Times(made, (ended or reported) - made, reported)
 
 
 def _why(state: Mapping[str, Any]) -> str:

@@ -195,7 +195,7 @@ class World:
     def _model_url(self) -> str:
         return self.urls["model"].removesuffix("/v1")
 
-    def _post(self, url: str, name: str, body: Any) -> None:  # noqa: ANN401 (JSON)
+    def _post(self, url: str, name: str, body: object) -> None:
         self._session.post(f"{url}/sandbox/{name}", json=body, timeout=30).raise_for_status()
 
     def _pay_in(self) -> None:
@@ -296,7 +296,7 @@ def _hold(path: Path, writing: int) -> None:
         os._exit(0)
 
 
-def _resting(answer: Any) -> list[int]:  # noqa: ANN401 (JSON)
+def _resting(answer: Mapping[str, Any]) -> list[int]:
     if answer["status"] != "ok":
         return []
     statuses = answer["response"]["data"]["statuses"]

@@ -116,7 +116,7 @@ def _written(reply: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     return _object({**reply, "targets": None}, {"targets": f"[{', '.join(targets)}]", **at_top})
 
 
-def _literal(value: Any) -> Any:  # noqa: ANN401 (a literal, or the parts of one)
+def _literal(value: str | list[Any] | None) -> str | None:
     return _joined(value) if isinstance(value, list) else value
 
 

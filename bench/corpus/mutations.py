@@ -149,14 +149,14 @@ def _dressed(text: str, draws: random.Random, _others: Sequence[str]) -> str:
     return json.dumps(body, indent=draws.choice((None, 1, "\t")), ensure_ascii=draws.random() < 0.5)
 
 
-def _parsed(text: str) -> Any:  # noqa: ANN401 (whatever JSON holds)
+def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _places(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401 (as above)
+def _places(value: object) -> list[tuple[Any, Any]]:
     """Every container with every key or index of it."""
     found: list[tuple[Any, Any]] = []
     waiting = [value]
