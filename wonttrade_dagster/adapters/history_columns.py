@@ -203,14 +203,22 @@ def numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
         what = f"column {column!r} holds {raw.dtype}, not numbers"
         raise refusal(path, what, "write plain numbers") from error
     broken = (~values.is_finite()).fill_null(value=True)
+    _refuse_first(path, frame, column, broken, lambda at: f"{raw[at]!r} is not a finite number")
+    return values
+
+
+def _refuse_first(
+    path: Path,
+    frame: pl.DataFrame,
+    column: str,
+    broken: pl.Series,
+    what: Callable[[int], str],
+    remedy: str = "repair or drop the row",
+) -> None:
+    """Refuse the file for the first broken row, if there is one; ``what`` says of a row what is wrong."""
     if broken.any():
         at = broken.arg_max() or 0
-        raise refusal(
-            path,
-            f"row {frame[ROW][at]}, column {column!r}: {raw[at]!r} is not a finite number",
-            "repair or drop the row",
-        )
-    return values
+        raise refusal(path, f"row {frame[ROW][at]}, column {column!r}: {what(at)}", remedy)
 
 
 def times_ms(path: Path, frame: pl.DataFrame, column: str, stated: StatedTimes = NOTHING_STATED) -> pl.Series:
@@ -222,23 +230,14 @@ def times_ms(path: Path, frame: pl.DataFrame, column: str, stated: StatedTimes =
     """
     times = _read_times(path, frame, column, stated)
     is_far = ~times.is_between(_FIRST_S * 1_000, _LAST_S * 1_000)
-    if is_far.any():
-        at = is_far.arg_max() or 0
-        raise refusal(
-            path,
-            f"row {frame[ROW][at]}, column {column!r}: the time {frame[column][at]} is not of these years",
-            "repair or drop the row",
-        )
+    raw = frame[column]
+    _refuse_first(path, frame, column, is_far, lambda at: f"the time {raw[at]} is not of these years")
     return times
 
 
 def _read_times(path: Path, frame: pl.DataFrame, column: str, stated: StatedTimes) -> pl.Series:
     raw = frame[column]
-    if raw.null_count():
-        at = raw.is_null().arg_max() or 0
-        raise refusal(
-            path, f"row {frame[ROW][at]}, column {column!r}: the time is missing", "repair or drop the row"
-        )
+    _refuse_first(path, frame, column, raw.is_null(), lambda _: "the time is missing")
     if isinstance(raw.dtype, pl.Date):
         raw = raw.cast(pl.Datetime("ms"))
     if isinstance(raw.dtype, pl.Datetime):
@@ -280,14 +279,14 @@ def _from_datetimes(
 def _in_zone(path: Path, frame: pl.DataFrame, naive: pl.Series, column: str, zone: str) -> pl.Series:
     """Local times as UTC; an hour that a clock change skips or repeats cannot be told."""
     zoned = naive.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
-    if zoned.null_count():
-        at = zoned.is_null().arg_max() or 0
-        raise refusal(
-            path,
-            f"row {frame[ROW][at]}, column {column!r}: {naive[at]} is skipped or repeated by a change of the "
-            f"clock in {zone}",
-            "write times in UTC",
-        )
+    _refuse_first(
+        path,
+        frame,
+        column,
+        zoned.is_null(),
+        lambda at: f"{naive[at]} is skipped or repeated by a change of the clock in {zone}",
+        "write times in UTC",
+    )
     return zoned.dt.epoch("ms")
 
 
@@ -310,13 +309,14 @@ def _parsed(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) -> pl
     parsed = pl.select(
         pl.coalesce(full.str.to_datetime(f, strict=False, time_zone="UTC", time_unit="us") for f in _FORMATS)
     ).to_series()
-    if parsed.null_count():
-        at = parsed.is_null().arg_max() or 0
-        raise refusal(
-            path,
-            f"row {frame[ROW][at]}, column {column!r}: {text[at]!r} is not a time",
-            "write 2025-03-14T10:00:00Z",
-        )
+    _refuse_first(
+        path,
+        frame,
+        column,
+        parsed.is_null(),
+        lambda at: f"{text[at]!r} is not a time",
+        "write 2025-03-14T10:00:00Z",
+    )
     return parsed.dt.replace_time_zone(None)
 
 
