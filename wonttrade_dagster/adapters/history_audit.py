@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import polars as pl
 
 from wonttrade_dagster.adapters.history import DAY_MS, HOUR_MS, MarketHistory
-from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
+from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms
 from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
 from wonttrade_dagster.core.utc import utc_minute
 
@@ -35,11 +35,9 @@ def future_candles(history: MarketHistory, now_ms: int) -> list[Row]:
 
 def disordered_prices(history: MarketHistory) -> list[Row]:
     """Candles whose prices cannot be: symbol, interval, open time, open, high, low, close, volume."""
-    inside = [pl.col(name).is_between(pl.col("low"), pl.col("high")) for name in ("open", "close")]
-    is_fine = pl.all_horizontal(pl.col("low") > 0, pl.col("volume") >= 0, *inside)
 
     def judge(symbol: str, interval: str, frame: pl.DataFrame) -> Iterator[Row]:
-        for ms, *values in frame.filter(~is_fine).iter_rows():
+        for ms, *values in impossible(frame).iter_rows():
             yield (symbol, interval, utc_minute(ms), *map(str, values))
 
     return _of_candles(history, judge)

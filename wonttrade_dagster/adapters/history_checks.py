@@ -10,10 +10,9 @@ import polars as pl
 
 from wonttrade_dagster.adapters.history_columns import ROW, refusal
 from wonttrade_dagster.core.candles import INTERVALS_MS
+from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
 
 HOUR_MS = 3_600_000
-MAX_FUNDING_PER_HOUR = 0.04
-"""The venue caps funding at 4 % an hour: anything beyond is a percentage or a rate of another period."""
 
 _FOREIGN_RUN = 3
 """So many equal spacings in a row are another interval, not missing candles."""
@@ -101,7 +100,7 @@ def check_prices(path: Path, frame: pl.DataFrame) -> None:
 
 def check_rates(path: Path, frame: pl.DataFrame) -> None:
     """Hourly rates within the venue's cap, one an hour, and hours apart."""
-    beyond = pl.col("rate_hourly").abs() > MAX_FUNDING_PER_HOUR
+    beyond = pl.col("rate_hourly").abs() > MAX_FUNDING_RATE_HOURLY
     _refuse_where(path, frame, beyond, "rate_hourly", "is beyond the venue's cap of 4 % an hour")
     spacing_ms = frame["time_ms"].diff().drop_nulls().mode()
     if len(spacing_ms) and int(spacing_ms[0]) != HOUR_MS and len(spacing_ms) < frame.height - 1:

@@ -148,6 +148,12 @@ def notional_sum_usd(notional_usd: pl.Series) -> float:
     return float(notional_usd.to_numpy().sum())
 
 
+def impossible(frame: pl.DataFrame) -> pl.DataFrame:
+    """The candles that cannot be: no price, a volume below zero, open or close outside of low and high."""
+    inside = [pl.col(name).is_between(pl.col("low"), pl.col("high")) for name in ("open", "close")]
+    return frame.filter(~pl.all_horizontal(pl.col("low") > 0, pl.col("volume") >= 0, *inside))
+
+
 def missing_open_times(frame: pl.DataFrame, interval: str) -> list[int]:
     """Open times that should lie between the first and the last bar of ``frame`` and do not, ascending."""
     if frame.is_empty():

@@ -21,7 +21,6 @@ from wonttrade_dagster.core.model import (
     DecisionRecord,
     ExecutionPlan,
     ExecutionReport,
-    Fill,
     OpenOrder,
     PerformanceSoFar,
     PlaceOrder,
@@ -29,7 +28,6 @@ from wonttrade_dagster.core.model import (
     Refusal,
     Stage,
     StageFailure,
-    Transfer,
 )
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.spending import after_calls
@@ -62,6 +60,7 @@ def build_report(
     execution: ExecutionReport = stages[Stage.EXECUTIONS]
     record: DecisionRecord = stages[Stage.DECISIONS]
     outcome, reason, detail = _verdict(record, plan, execution)
+    happened = activity or Activity((), Decimal(0), cycle_ms)
     return CycleReport(
         cycle_ms=cycle_ms,
         outcome=outcome,
@@ -71,10 +70,11 @@ def build_report(
         actions_failed=sum(result.status in _FAILED for result in execution.results),
         model_latency_ms=record.reply.latency_ms if record.reply else None,
         finished_at_ms=now_ms,
-        alerts=plan.alerts + execution.alerts + (activity.alerts if activity else ()),
+        alerts=plan.alerts + execution.alerts + happened.alerts,
         stage_failures=_failures(stages),
         **_holdings(account),
-        **_happened(activity),
+        fills=happened.fills,
+        transfers=happened.transfers,
         activity_until_ms=_booked_until_ms(cycle_ms, activity, last),
         performance=_book(performance, activity),
     )
@@ -94,19 +94,6 @@ def _holdings(account: AccountSnapshot | None) -> _Holdings:
     protection = tuple(order for order in account.open_orders if order.leg is not None)
     return _Holdings(
         account_value_usd=account.account_value_usd, positions=account.positions, protection=protection
-    )
-
-
-class _Happened(TypedDict):
-    """What the account did since the last report, by the fields of ``CycleReport``."""
-
-    fills: tuple[Fill, ...]
-    transfers: tuple[Transfer, ...]
-
-
-def _happened(activity: Activity | None) -> _Happened:
-    return _Happened(
-        fills=activity.fills if activity else (), transfers=activity.transfers if activity else ()
     )
 
 

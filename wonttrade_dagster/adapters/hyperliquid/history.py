@@ -13,7 +13,7 @@ from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import rows
 from wonttrade_dagster.adapters.hyperliquid.info import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts
-from wonttrade_dagster.core.candles import interval_ms, oldest_served_ms
+from wonttrade_dagster.core.candles import impossible, interval_ms, oldest_served_ms
 from wonttrade_dagster.core.errors import HistoryError, VenueAnswerError, VenueError
 from wonttrade_dagster.core.funding import HOUR_MS, missing_hours
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
@@ -175,8 +175,7 @@ def _refuse_holes(symbol: str, rates: Mapping[int, float]) -> None:
 
 def _refuse_disorder(what: str, frame: pl.DataFrame) -> None:
     """As for files: what is stored once is compared and left, so a bar that cannot be must not get in."""
-    inside = [pl.col(name).is_between(pl.col("low"), pl.col("high")) for name in ("open", "close")]
-    odd = frame.filter(~pl.all_horizontal(inside))
+    odd = impossible(frame)
     if not odd.is_empty():
         bar = odd.row(0, named=True)
         numbers = ", ".join(f"{name} {bar[name]}" for name in ("open", "high", "low", "close"))
