@@ -141,6 +141,8 @@ def test_a_folder_stands_for_the_files_directly_in_it(
     (folder / "deeper").mkdir(parents=True)
     (folder / "README.md").write_text("no history\n")
     capsys.readouterr()
+    assert run(["history", "import", str(folder / "nosuch"), "--config", str(config)]) == 1
+    assert "there is no such file" in capsys.readouterr().err.replace("\n", " ")
     assert run(["history", "import", str(folder), "--config", str(config)]) == 1
     assert "no Parquet, CSV or Feather file lies in this folder" in capsys.readouterr().err.replace("\n", " ")
     rows = "time_utc,open,high,low,close,volume\n2025-06-01 00:00,1,1,1,1,1\n2025-06-01 01:00,1,1,1,1,1\n"

@@ -136,13 +136,13 @@ _READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
 
 def read_raw(path: Path) -> pl.DataFrame:
     """The file as it is, by its suffix, with a ``row`` column. CSV cells stay text."""
+    if not path.is_file():
+        raise refusal(path, "there is no such file", "check the path")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise refusal(
             path, f"a {path.suffix or 'nameless'} file is not known", "give Parquet, CSV or Feather files"
         )
-    if not path.is_file():
-        raise refusal(path, "there is no such file", "check the path")
     try:
         frame = reader(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
