@@ -14,7 +14,7 @@ from replays import Kept, Replay, asking, detail, differing, found
 
 from wonttrade_dagster.adapters.archive import cycle_text
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, backtest_folder
-from wonttrade_dagster.adapters.journal import body_digest
+from wonttrade_dagster.adapters.journal_line import sorted_digest
 from wonttrade_dagster.cli.app import run
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.defs.backtest_parts import BacktestSpec
@@ -42,7 +42,7 @@ class Finished(Kept):
         line = json.loads(lines[number])
         change(line["body"])
         if sealed:
-            line["sha256"] = body_digest(line["body"])
+            line["sha256"] = sorted_digest(line["body"])
         lines[number] = json.dumps(line, separators=(",", ":"))
         self.results.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

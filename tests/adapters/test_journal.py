@@ -1,6 +1,8 @@
 """The journal: what is written is found again, whatever happened in between."""
 
+import hashlib
 import json
+import math
 import os
 import resource
 import secrets
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from wonttrade_dagster.adapters import ndjson
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.journal import UNREADABLE, Journal
+from wonttrade_dagster.adapters.journal_line import compact, line_of, parsed
 from wonttrade_dagster.core.errors import StorageError
 
 PRIVATE_KEY = "0x" + "5e" * 32
@@ -155,6 +158,7 @@ def test_lone_surrogates_and_line_separators_do_not_break_the_file(tmp_path: Pat
     written.append("x", 1, {"text": "a\u2028b\nc\ud800"})
     written.append("y", 2, {})
     assert [r.kind for r in written.records()] == ["x", "y"]
+    assert next(written.records()).body == {"text": "a\u2028b\nc\ud800"}
 
 
 @pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}, {"x": float("inf")}])
@@ -280,3 +284,30 @@ def test_syncing_seldom_still_writes_every_record_at_once(tmp_path: Path) -> Non
         for cycle in range(100):
             written.append("a", cycle, {})
         assert len(list(Journal(written.path).records())) == 100
+
+
+def test_a_line_of_before_whose_seal_is_of_its_sorted_content_is_read(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    written.append("x", 1, {"b": 1e-05, "a": ["ü"]})
+    line = json.loads(written.path.read_bytes())
+    text = json.dumps(line["body"], separators=(",", ":"), sort_keys=True)
+    line["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    written.path.write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    assert [r.body for r in written.records()] == [{"b": 1e-05, "a": ["ü"]}]
+    line["body"]["b"] = 2e-05
+    written.path.write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    assert [r.kind for r in written.records()] == [UNREADABLE]
+
+
+@given(st.dictionaries(st.text(), st.floats() | st.text()))
+def test_whatever_is_json_stands_in_ascii_and_is_read_again(body: dict[str, object]) -> None:
+    try:
+        text = compact(body)
+    except ValueError:
+        assert not all(isinstance(value, str) or math.isfinite(value) for value in body.values())
+        return
+    head = {"seq": 1, "kind": "k", "account": ',"body":', "cycle_ms": 1, "recorded_at_ms": 1}
+    record = parsed(line_of(head, text))
+    assert text.isascii()
+    assert record is not None
+    assert record.body == body

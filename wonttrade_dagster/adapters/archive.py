@@ -20,7 +20,8 @@ import duckdb
 from wonttrade_dagster.adapters import ledger_tables as tables
 from wonttrade_dagster.adapters.duckdb_file import connect, read_copy_path
 from wonttrade_dagster.adapters.evidence import INPUTS
-from wonttrade_dagster.adapters.journal import UNREADABLE, Journal, JournalRecord, body_digest
+from wonttrade_dagster.adapters.journal import UNREADABLE, Journal
+from wonttrade_dagster.adapters.journal_line import JournalRecord, sorted_digest
 from wonttrade_dagster.adapters.ledger_journal import KINDS
 from wonttrade_dagster.adapters.prompts import template_of
 from wonttrade_dagster.adapters.spool import Spool
@@ -268,7 +269,7 @@ def _witnesses(records: Iterable[JournalRecord]) -> dict[int, _Witness]:
     for record in records:
         witness = found.setdefault(record.cycle_ms, _Witness())
         if record.kind in kinds:
-            witness.bodies[record.kind] = body_digest(record.body)
+            witness.bodies[record.kind] = sorted_digest(record.body)
         elif record.kind == INPUTS:
             hashes = record.body.get("sha256", {})
             witness.seals = {names[name]: hashes[name] for name in hashes if name in names}
@@ -287,6 +288,6 @@ def stored_template(context: LlmContext) -> PromptTemplate | None:
 
 def _canonical(payload: bytes) -> str | None:
     try:
-        return body_digest(json.loads(payload))
+        return sorted_digest(json.loads(payload))
     except ValueError:
         return None

@@ -22,7 +22,7 @@ from wonttrade_dagster.adapters.backtest_line import (
 )
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SHARDS
 from wonttrade_dagster.adapters.backtest_shards import shards_hint
-from wonttrade_dagster.adapters.journal import body_digest
+from wonttrade_dagster.adapters.journal_line import opened
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
@@ -232,9 +232,6 @@ def _is_of_the_journal(line: bytes) -> bool:
 
 def _parsed(line: bytes) -> tuple[Mapping[str, Any] | None, bool]:
     """The body of a line, and whether its checksum holds."""
-    try:
-        record = json.loads(line)
-        body: Mapping[str, Any] = record["body"]
-        return body, body_digest(body) == record["sha256"]
-    except (ValueError, KeyError, TypeError):
-        return None, False
+    record, is_intact = opened(line)
+    body = record.get("body")
+    return (body, is_intact) if isinstance(body, dict) else (None, False)

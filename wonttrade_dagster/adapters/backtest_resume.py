@@ -12,7 +12,7 @@ from typing import Any
 
 from wonttrade_dagster.adapters.backtest_line import is_whole, payloads_of
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME
-from wonttrade_dagster.adapters.journal import body_digest
+from wonttrade_dagster.adapters.journal_line import opened
 from wonttrade_dagster.core.backtest import MemoryRecords
 from wonttrade_dagster.core.codec import decode, jsonable
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
@@ -101,11 +101,7 @@ def _finished(record: Mapping[str, Any], facts: Mapping[str, Any], where: str) -
     return FinishedCycle(made, exchange, events, int(body.get("latency_ms", 0)))
 
 
-def _record(line: bytes) -> Any:  # noqa: ANN401 (JSON)
+def _record(line: bytes) -> Mapping[str, Any] | None:
     """A line whose checksum holds, else None; what repairs a torn line counts as whole."""
-    try:
-        record = json.loads(line)
-        is_intact = body_digest(record["body"]) == record["sha256"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    record, is_intact = opened(line)
     return record if is_intact else None

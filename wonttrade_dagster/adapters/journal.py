@@ -3,31 +3,28 @@
 Belongs here: how a record is written so that a kill or a full disk loses nothing, and how it is found again.
 Does not belong here: what is worth a record (``adapters.records``, ``core.cycle``), queries (the ledger).
 
-One line a record: ``{"seq", "kind", "account", "cycle_ms", "recorded_at_ms", "body", "sha256"}``; ``sha256``
-is that of the body as compact JSON with sorted keys. Kinds written here: ``intent`` (an order before it is
-sent), ``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``);
-``gap`` (no write was taken for a while);
-every other kind is the caller's. What a missing intent proves is told by ``journal_orders``.
+One line a record, see ``journal_line``. Kinds written here: ``intent`` (an order before it is sent),
+``applied`` (a decision whose plan is taken on), ``torn`` (a cut line was moved to ``<name>.torn``), ``gap``
+(no write was taken for a while); every other kind is the caller's. What a missing intent proves is told by
+``journal_orders``.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from wonttrade_dagster.adapters import journal_orders, ndjson
 from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.files import sync_directory
+from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, line_of, parsed
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError
@@ -38,31 +35,6 @@ UNREADABLE = "unreadable"
 """The kind under which a complete line that is no record is handed to a reader."""
 
 _MILLISECONDS_PER_HOUR = 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class JournalRecord:
-    """One line of the journal.
-
-    Attributes:
-        seq: counts the lines of the file from 1.
-        kind: what the body is.
-        account: whose record it is, as the journal that wrote it was told.
-        cycle_ms: the cycle it belongs to.
-        recorded_at_ms: when it was written.
-        body: the record itself, plain JSON.
-    """
-
-    seq: int
-    kind: str
-    account: str
-    cycle_ms: int
-    recorded_at_ms: int
-    body: Mapping[str, Any]
-
-    def json(self) -> bytes:
-        """The body as it was handed in, for ``core.codec``."""
-        return _compact(self.body)
 
 
 class Journal(AuditSink):
@@ -149,7 +121,7 @@ class Journal(AuditSink):
         its number and length. A cut last line is still being written, or is moved aside by the next append.
         """
         for number, line in enumerate(self._lines(), start=1):
-            record = _parsed(line)
+            record = parsed(line)
             if record is None:
                 record = JournalRecord(number, UNREADABLE, "", 0, 0, {"line": number, "bytes": len(line)})
             if kind is None or record.kind == kind:
@@ -159,7 +131,7 @@ class Journal(AuditSink):
         """This account's records of one cycle, oldest first; the other lines are not parsed."""
         mark = f'"cycle_ms":{cycle_ms},'.encode()
         for line in self._lines():
-            record = _parsed(line) if mark in line[:300] else None
+            record = parsed(line) if mark in line[:300] else None
             if record is not None and (record.cycle_ms, record.account) == (cycle_ms, self.account):
                 yield record
 
@@ -184,7 +156,7 @@ class Journal(AuditSink):
         mark = f'"kind":{json.dumps(kind)}'.encode()
         try:
             for line in ndjson.lines_backwards(self.path):
-                record = _parsed(line) if mark in line[:200] else None
+                record = parsed(line) if mark in line[:200] else None
                 if record is not None and (record.kind, record.account) == (kind, self.account):
                     yield record
         except OSError as error:
@@ -207,7 +179,7 @@ class Journal(AuditSink):
         tail = ndjson.tail_without_newline(file)
         if not tail:
             return
-        if _parsed(tail) is not None:
+        if parsed(tail) is not None:
             _write_whole(file, b"\n")
             return
         self._move_aside(tail)
@@ -264,38 +236,35 @@ class Journal(AuditSink):
             os.fsync(file.fileno())
         sync_directory(self.path.parent)
 
-    def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: "_Body") -> None:
+    def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: bytes) -> None:
         seq = self._last_seq(file) + 1
         head = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
         head |= {"recorded_at_ms": self._clock.now_ms()}
-        start = _compact(head).removesuffix(b"}")
-        line = b'%b,"body":%b,"sha256":"%b"}\n' % (start, body.text, body.digest.encode())
-        _write_whole(file, line)
+        _write_whole(file, line_of(head, body))
         self._unsynced += 1
         self._last = (*_identity(file), seq)
 
     def _last_seq(self, file: BinaryIO) -> int:
         if self._last is not None and self._last[:2] == _identity(file):
             return self._last[2]
-        newest = (record for line in ndjson.lines_backwards(self.path) if (record := _parsed(line)))
+        newest = (record for line in ndjson.lines_backwards(self.path) if (record := parsed(line)))
         return next((record.seq for record in newest), 0)
 
     def _sync(self, file: BinaryIO) -> None:
         os.fsync(file.fileno())
         self._unsynced = 0
 
-    def _written(self, kind: str, body: Mapping[str, Any]) -> "_Body":
+    def _written(self, kind: str, body: Mapping[str, Any]) -> bytes:
+        """The body as it will stand in the file, without secrets."""
         try:
-            plain: dict[str, Any] = to_jsonable_python(body)
-            text = _compact(plain)
-            if not self._redactor.is_absent(text.decode("ascii")):
-                plain = self._redactor.value(plain)
-                text = _compact(plain)
-        except (ValueError, PydanticSerializationError) as error:
+            text = compact(body)
+            if self._redactor.is_absent(text.decode("ascii")):
+                return text
+            return compact(self._redactor.value(json.loads(text)))
+        except ValueError as error:
             raise StorageError(
                 f"a record of kind {kind!r} is no JSON and was not written: {error}"
             ) from error
-        return _Body(text, body_digest(plain))
 
     def _lines(self) -> Iterator[bytes]:
         """Complete lines only; a last line without newline counts when it is a whole record."""
@@ -307,20 +276,12 @@ class Journal(AuditSink):
                 pending = line
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read ({error.strerror}): make it readable") from error
-        if pending is not None and (_parsed(pending) is not None or self._ends_with_newline()):
+        if pending is not None and (parsed(pending) is not None or self._ends_with_newline()):
             yield pending
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             return not ndjson.tail_without_newline(file)
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """A body as it will stand in the file, without secrets, and its digest."""
-
-    text: bytes
-    digest: str
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:
@@ -340,27 +301,6 @@ def _write_whole(file: BinaryIO, line: bytes) -> None:
     if written != len(line):
         os.ftruncate(file.fileno(), size)
         raise OSError(ENOSPC, os.strerror(ENOSPC))
-
-
-def _compact(value: object) -> bytes:
-    # ASCII: a lone surrogate or a line separator in the model's text cannot break the file.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def body_digest(body: Mapping[str, Any]) -> str:
-    """SHA-256 of a record's body as compact JSON with sorted keys."""
-    text = json.dumps(body, separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def _parsed(line: bytes) -> JournalRecord | None:
-    """The record of a line, or None for a line that is none (cut, overwritten, edited)."""
-    try:
-        raw = json.loads(line)
-        fields = {name: raw[name] for name in JournalRecord.__slots__}
-        return JournalRecord(**fields) if body_digest(raw["body"]) == raw["sha256"] else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def _decoded(kind: type[Any], record: JournalRecord, field: str) -> Any:  # noqa: ANN401 (of type ``kind``)

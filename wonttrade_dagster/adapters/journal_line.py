@@ -1,0 +1,108 @@
+"""One line of a journal: what stands in it, how it is written, and whether it is still as it was written.
+
+Belongs here: the bytes of a line, its seal, and reading it back.
+Does not belong here: the file (``journal``), what a record is worth.
+
+``{"seq", "kind", "account", "cycle_ms", "recorded_at_ms", "body", "sha256"}``, compact, in this order;
+``sha256`` is that of the body's bytes as they stand in the line. Lines from before hold that of the body as
+compact JSON with sorted keys: both are accepted.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+_BODY = b',"body":'
+_SEAL_CHARS = len(',"sha256":""}') + 64
+_NO_NUMBERS = (b"NaN", b"Infinity")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """One line of the journal.
+
+    Attributes:
+        seq: counts the lines of the file from 1.
+        kind: what the body is.
+        account: whose record it is, as the journal that wrote it was told.
+        cycle_ms: the cycle it belongs to.
+        recorded_at_ms: when it was written.
+        body: the record itself, plain JSON.
+    """
+
+    seq: int
+    kind: str
+    account: str
+    cycle_ms: int
+    recorded_at_ms: int
+    body: Mapping[str, Any]
+
+    def json(self) -> bytes:
+        """The body as it was handed in, for ``core.codec``."""
+        return compact(self.body)
+
+
+def compact(value: object) -> bytes:
+    """JSON in ASCII: a lone surrogate or a line separator in a model's text cannot break the file.
+
+    Raises:
+        ValueError: a number is NaN or infinite, or something in it is no JSON.
+    """
+    try:
+        text = to_json(value, ensure_ascii=True)
+    except PydanticSerializationError:  # half of a surrogate pair, which only the slow way can spell
+        text = b""
+    if text and not any(word in text for word in _NO_NUMBERS):
+        return text
+    return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 (JSON)
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise ValueError(str(error)) from error
+
+
+def line_of(head: Mapping[str, object], body: bytes) -> bytes:
+    """The line, its newline included, from what stands before the body and the body's bytes."""
+    start = compact(head).removesuffix(b"}")
+    return b'%b%b%b,"sha256":"%b"}\n' % (start, _BODY, body, hashlib.sha256(body).hexdigest().encode())
+
+
+def parsed(line: bytes) -> JournalRecord | None:
+    """The record of a line, or None for a line that is none (cut, overwritten, edited)."""
+    raw, is_intact = opened(line)
+    try:
+        return JournalRecord(**{name: raw[name] for name in JournalRecord.__slots__}) if is_intact else None
+    except KeyError:
+        return None
+
+
+def opened(line: bytes) -> tuple[Mapping[str, Any], bool]:
+    """What a line says, and whether its seal holds; nothing and False for what is no line of a journal."""
+    try:
+        raw = json.loads(line)
+        is_record = isinstance(raw["body"], dict)
+        return raw, is_record and (
+            _is_sealed(line, raw["sha256"]) or sorted_digest(raw["body"]) == raw["sha256"]
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}, False
+
+
+def _is_sealed(line: bytes, digest: str) -> bool:
+    # The first such bytes are the body's name: within a string the quotes would be escaped.
+    whole = line.rstrip(b"\n")
+    start = whole.find(_BODY) + len(_BODY)
+    return hashlib.sha256(whole[start:-_SEAL_CHARS]).hexdigest() == digest
+
+
+def sorted_digest(body: Mapping[str, Any]) -> str:
+    """SHA-256 of a body as compact JSON with sorted keys: the same for two spellings of one content."""
+    text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
