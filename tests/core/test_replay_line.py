@@ -1,27 +1,37 @@
 """The line of a backtest's cycle gives back the records that it was made of, byte for byte."""
 
 import json
+import math
 from dataclasses import replace
+from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 from desk import Desk
 from test_cycle_replay import SCENES, second_cycle
 
 from wonttrade_dagster.adapters import ledger_texts
 from wonttrade_dagster.adapters.backtest_line import (
-    HASHED,
-    hashes_of,
+    SEALED,
     line_of,
-    market_digest,
     payloads_of,
     prior_cycle_ms,
+    seals_of,
     shared_of,
 )
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
-from wonttrade_dagster.core.model import CycleSetting, LlmContext, MarketSnapshot, Stage, StageFailure
+from wonttrade_dagster.core.model import (
+    CycleSetting,
+    IndicatorSnapshot,
+    LlmContext,
+    MarketSnapshot,
+    Stage,
+    StageFailure,
+)
 from wonttrade_dagster.core.replay import StoredCycle
+from wonttrade_dagster.core.seals import indicator_seal, is_sealed, market_seal
 
 
 def shared() -> dict[str, object]:
@@ -29,9 +39,9 @@ def shared() -> dict[str, object]:
     return shared_of(desk.parts(), desk.market.assets())
 
 
-def line(cycle: StoredCycle) -> dict[str, object]:
+def line(cycle: StoredCycle) -> dict[str, Any]:
     made = line_of({stage: cycle.record(stage) for stage in Stage}, shared())
-    plain: dict[str, object] = json.loads(json.dumps(made))  # as it is read from the file
+    plain: dict[str, Any] = json.loads(json.dumps(made))  # as it is read from the file
     return plain
 
 
@@ -48,10 +58,10 @@ def test_a_line_gives_back_every_record(scene: str) -> None:
     cycle = second_cycle(scene)
     body = line(cycle)
     again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
-    kept = [stage for stage in Stage if stage not in HASHED or isinstance(cycle.record(stage), StageFailure)]
+    kept = [stage for stage in Stage if stage not in SEALED or isinstance(cycle.record(stage), StageFailure)]
     assert {stage: again[stage] for stage in kept} == {stage: cycle.payloads[stage] for stage in kept}
     assert set(again) == set(kept)
-    assert set(hashes_of(body)) == set(HASHED) - set(kept)
+    assert set(seals_of(body)) == set(SEALED) - set(kept)
 
 
 def test_a_line_holds_neither_the_settings_nor_the_prompts_files_nor_the_account_twice() -> None:
@@ -79,13 +89,37 @@ def test_the_prior_decision_is_named_by_its_cycle() -> None:
     assert prior_cycle_ms({}) is None
 
 
-def test_a_markets_hash_is_that_of_its_prices_and_its_last_candle() -> None:
+def test_a_markets_seal_is_that_of_its_prices_and_its_last_candle() -> None:
     market: MarketSnapshot = second_cycle("kept").record(Stage.MARKET_SNAPSHOTS)
     btc, eth = market.markets
     shorter = replace(btc, intraday=replace(btc.intraday, frame=btc.intraday.frame.tail(100)))
     funded = replace(btc, funding_rate_hourly=0.5)
-    assert market_digest(replace(market, markets=(shorter, eth))) == market_digest(market)
-    assert market_digest(replace(market, markets=(funded, eth))) != market_digest(market)
+    assert market_seal(replace(market, markets=(shorter, eth))) == market_seal(market)
+    assert market_seal(replace(market, markets=(funded, eth))) != market_seal(market)
+
+
+def test_an_indicators_seal_is_that_of_every_number_and_name() -> None:
+    cycle = second_cycle("kept")
+    known: IndicatorSnapshot = cycle.record(Stage.INDICATORS)
+    btc, eth = known.symbols
+    seal = indicator_seal(known)
+
+    def with_btc(frame: pl.DataFrame) -> bytes:
+        return encode(replace(known, symbols=(replace(btc, long_term=frame), eth)))
+
+    frame = btc.long_term
+    nudged = frame.with_columns(pl.col("close").map_elements(lambda x: math.nextafter(x, 0), pl.Float64))
+    without = frame.with_columns(pl.lit(None, pl.Float64).alias("ema_20"))
+    assert is_sealed(Stage.INDICATORS, with_btc(frame), seal)
+    for other in (nudged, without, frame.rename({"atr_3": "atr_4"}), frame.tail(9)):
+        assert not is_sealed(Stage.INDICATORS, with_btc(other), seal)
+
+
+def test_seals_of_another_kind_are_no_seals() -> None:
+    body = line(second_cycle("kept"))
+    for stage in SEALED:
+        body["records"][stage.value] = {"sha256": "0" * 64}
+    assert seals_of(body) == {}
 
 
 # --- texts of the ledger ---------------------------------------------------------------------------

@@ -13,12 +13,11 @@ from typing import Any
 
 from wonttrade_dagster.adapters.archive import CycleArchive, cycle_text, stored_template
 from wonttrade_dagster.adapters.backtest_line import (
-    HASHED,
-    hashes_of,
+    SEALED,
     is_whole,
-    market_digest,
     payloads_of,
     prior_cycle_ms,
+    seals_of,
 )
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SHARDS
 from wonttrade_dagster.adapters.backtest_shards import shards_hint
@@ -29,6 +28,7 @@ from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.errors import HistoryError, StorageError, StorageLockedError, UsageError
 from wonttrade_dagster.core.model import AssetSpec, Decision, ExecutionPlan, LlmContext, Stage
 from wonttrade_dagster.core.replay import StoredCycle
+from wonttrade_dagster.core.seals import market_seal
 
 _HEAD_BYTES = 300
 _OWN_KINDS = (b'"kind":"torn",', b'"kind":"gap",')
@@ -112,7 +112,7 @@ class BacktestArchive(CycleArchive):
         shared = self._header
         payloads = payloads_of(body, shared, cycle_ms, self._decision_json(prior_cycle_ms(body)))
         whole = is_whole(body)
-        seals = hashes_of(body)
+        seals = seals_of(body)
         market, problem = self._market.of_cycle(cycle_ms, seals.pop(Stage.MARKET_SNAPSHOTS, None))
         if Stage.MARKET_SNAPSHOTS not in payloads and market is not None:
             payloads[Stage.MARKET_SNAPSHOTS] = market
@@ -125,7 +125,8 @@ class BacktestArchive(CycleArchive):
             payloads,
             seals=seals,
             contradictions=problem | ({} if is_intact else {Stage.CYCLE_REPORTS: damaged}),
-            missing=self._market.missing if whole else dict.fromkeys(Stage, NOT_KEPT),
+            missing=dict.fromkeys(SEALED if whole else Stage, NOT_KEPT)
+            | (self._market.missing if whole else {}),
             suspect=HISTORY_CHANGED if self._market.is_changed else "",
             template=stored_template(context) if isinstance(context, LlmContext) else None,
             prior=prior,
@@ -187,19 +188,19 @@ class _Market:
 
     replay: BacktestReplayProvider | None
     is_changed: bool
-    missing: Mapping[Stage, str]
+    missing: dict[Stage, str]
 
     @classmethod
     def of(cls, header: Mapping[str, Any], rebuild: Rebuild) -> "_Market":
         if "history_sha256" not in header:
-            return cls(None, is_changed=False, missing=dict.fromkeys(HASHED, NOT_KEPT))
+            return cls(None, is_changed=False, missing=dict.fromkeys(SEALED, NOT_KEPT))
         assets = {a["symbol"]: decode(AssetSpec, json.dumps(a)) for a in header["assets"]}
         try:
             replay = rebuild(header, assets)
         except StorageLockedError:
             raise
         except (HistoryError, StorageError) as error:
-            return cls(None, is_changed=False, missing=dict.fromkeys(HASHED, f"the history: {error}"))
+            return cls(None, is_changed=False, missing=dict.fromkeys(SEALED, f"the history: {error}"))
         return cls(replay, replay.history_sha256 != header["history_sha256"], {})
 
     @property
@@ -209,13 +210,13 @@ class _Market:
             return None
         return lambda market, points: replay.indicators(market.cycle_ms, points)
 
-    def of_cycle(self, cycle_ms: int, digest: str | None) -> tuple[bytes | None, dict[Stage, str]]:
+    def of_cycle(self, cycle_ms: int, seal: str | None) -> tuple[bytes | None, dict[Stage, str]]:
         """JSON of the rebuilt snapshot, and what is wrong with it."""
-        if self.replay is None or digest is None:
+        if self.replay is None or seal is None:
             return None, {}
         market = self.replay.snapshot(cycle_ms)
         payload = encode(market, STAGE_RECORDS[Stage.MARKET_SNAPSHOTS])
-        if market_digest(market) == digest:
+        if market_seal(market) == seal:
             return payload, {}
         if self.is_changed:
             return payload, {Stage.MARKET_SNAPSHOTS: HISTORY_CHANGED}

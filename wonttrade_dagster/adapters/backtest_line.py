@@ -7,24 +7,23 @@ A line says little twice: what the first line of the file, the history or anothe
 left out of ``records``, and put back from there.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from wonttrade_dagster.core.codec import decode, encode, jsonable
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record
 from wonttrade_dagster.core.cycle_parts import CycleParts
-from wonttrade_dagster.core.model import AssetSpec, MarketSnapshot, Stage, StageFailure
+from wonttrade_dagster.core.model import AssetSpec, IndicatorSnapshot, MarketSnapshot, Stage, StageFailure
+from wonttrade_dagster.core.seals import indicator_seal, is_of_numbers, market_seal
 
 Json = dict[str, Any]
 
 SAME = "same"
 """Stands for an account that is the one of the stage before."""
 
-HASHED = (Stage.MARKET_SNAPSHOTS, Stage.INDICATORS)
-"""What the history gives back: a line holds its hash only."""
+SEALED = (Stage.MARKET_SNAPSHOTS, Stage.INDICATORS)
+"""What the history gives back: a line holds its seal only."""
 
 _REPORTED = ("outcome", "reason", "alerts", "fills", "positions", "protection")
 """Fields of the report that stand in the line under their own names."""
@@ -48,7 +47,7 @@ def line_of(records: Mapping[Stage, Record], shared: Mapping[str, Any]) -> Json:
         records: of its stages; those from the decision on must be there.
         shared: see :func:`shared_of`.
     """
-    plain = {stage: _json(record, stage) for stage, record in records.items() if stage not in HASHED}
+    plain = {stage: _json(record, stage) for stage, record in records.items() if stage not in SEALED}
     decision, plan = plain[Stage.DECISIONS], plain[Stage.EXECUTION_PLANS]
     execution, report = plain[Stage.EXECUTIONS], plain[Stage.CYCLE_REPORTS]
     told = {
@@ -61,8 +60,8 @@ def line_of(records: Mapping[Stage, Record], shared: Mapping[str, Any]) -> Json:
         "account_value_usd": str(report["account_value_usd"]),
     }
     told |= {name: report[name] for name in _REPORTED}
-    hashed = {stage: _hashed(stage, records[stage]) for stage in HASHED if stage in records}
-    kept = hashed | {stage: _REST[stage](document, plain, shared) for stage, document in plain.items()}
+    sealed = {stage: _sealed(stage, records[stage]) for stage in SEALED if stage in records}
+    kept = sealed | {stage: _REST[stage](document, plain, shared) for stage, document in plain.items()}
     return told | {"records": {stage.value: document for stage, document in kept.items()}}
 
 
@@ -98,10 +97,11 @@ def payloads_of(
     return made
 
 
-def hashes_of(line: Mapping[str, Any]) -> dict[Stage, str]:
-    """The hash of each stage of which only that is stored."""
+def seals_of(line: Mapping[str, Any]) -> dict[Stage, str]:
+    """The seal of each stage of which only that is stored; those of before were of other things."""
     kept = line.get("records", {})
-    return {stage: kept[stage.value]["sha256"] for stage in HASHED if "sha256" in kept.get(stage.value, {})}
+    told = {stage: kept[stage.value].get("seal", "") for stage in SEALED if stage.value in kept}
+    return {stage: seal for stage, seal in told.items() if is_of_numbers(seal)}
 
 
 def prior_cycle_ms(line: Mapping[str, Any]) -> int | None:
@@ -111,28 +111,17 @@ def prior_cycle_ms(line: Mapping[str, Any]) -> int | None:
     return at_ms
 
 
-def market_digest(market: MarketSnapshot) -> str:
-    """SHA-256 of a market and its last candles: the older ones show in the indicators."""
-    last = tuple(
-        replace(
-            m,
-            intraday=replace(m.intraday, frame=m.intraday.frame.tail(1)),
-            long_term=replace(m.long_term, frame=m.long_term.frame.tail(1)),
-        )
-        for m in market.markets
-    )
-    return hashlib.sha256(encode(replace(market, markets=last))).hexdigest()
-
-
 # --- what is left out ------------------------------------------------------------------------------
 
 
-def _hashed(stage: Stage, record: Record) -> Json:
+def _sealed(stage: Stage, record: Record) -> Json:
     if isinstance(record, StageFailure):
         return _json(record, stage)
     if isinstance(record, MarketSnapshot):
-        return {"sha256": market_digest(record)}
-    return {"sha256": hashlib.sha256(encode(record, STAGE_RECORDS[stage])).hexdigest()}
+        return {"seal": market_seal(record)}
+    if isinstance(record, IndicatorSnapshot):
+        return {"seal": indicator_seal(record)}
+    raise TypeError(f"history does not give back the record of {stage}")
 
 
 def _without(document: Json, *names: str) -> Json:
@@ -197,8 +186,8 @@ _REST: Mapping[Stage, Callable[[Json, Mapping[Stage, Json], Mapping[str, Any]], 
 
 def _documents(line: Mapping[str, Any], shared: Mapping[str, Any], prior: Json | None) -> dict[Stage, Json]:
     made = {stage: dict(line["records"][stage.value]) for stage in Stage if stage.value in line["records"]}
-    for stage in HASHED:
-        if "sha256" in made.get(stage, {}):
+    for stage in SEALED:
+        if made.get(stage, {}).keys() & {"seal", "sha256"}:
             del made[stage]
     context = made.get(Stage.LLM_CONTEXTS)
     if context is not None and "prior" in context:

@@ -7,7 +7,6 @@ Every stage is computed from the *stored* records that it read, so that one diff
 came from outside (market, account, the model's words, the venue's answers) is checked for being whole.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -43,6 +42,7 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.planning import Planning
 from wonttrade_dagster.core.record_diff import difference, is_older
 from wonttrade_dagster.core.replay_parts import RecordedWorld, parts_of
+from wonttrade_dagster.core.seals import is_sealed
 from wonttrade_dagster.core.spending import capped, replies_cost_usd
 
 _NOT_A_RECORD = (
@@ -93,7 +93,7 @@ class StoredCycle:
     Attributes:
         cycle_ms: the cycle.
         payloads: JSON of each stage that is there.
-        seals: SHA-256 of a stage's JSON, from a second place.
+        seals: of a stage's record, from a second place; see ``core.seals``.
         contradictions: a sentence for each stage that a second place tells otherwise.
         missing: why a stage is not there, where more is known than that.
         suspect: what to blame before the code where a computed stage differs; empty when nothing is known.
@@ -167,29 +167,25 @@ def _check(stored: StoredCycle, stage: Stage) -> StageCheck:
     try:
         again = encode(_AGAIN[stage](stored), STAGE_RECORDS[stage])
     except NotStoredError as error:
-        if payload is not None and not _is_sealed(payload, stored.seals.get(stage)):
+        if payload is not None and not is_sealed(stage, payload, stored.seals.get(stage)):
             return StageCheck(stage, ReplayVerdict.DIFFERS, BROKEN_SEAL)
         return StageCheck(stage, ReplayVerdict.NOT_STORED, str(error))
     except (WontTradeError, *_NOT_A_RECORD) as error:
         why = f"it cannot be computed from the stored records: {type(error).__name__}: {error}"
         return StageCheck(stage, ReplayVerdict.DIFFERS, why)
     kept = again if payload is None else payload
-    unlike = _unlike(kept, again, stored.seals.get(stage))
+    unlike = _unlike(stage, kept, again, stored.seals.get(stage))
     if unlike:
         detail = "\n".join(filter(None, (stored.suspect, unlike)))
         return StageCheck(stage, ReplayVerdict.DIFFERS, detail)
     return StageCheck(stage, ReplayVerdict.SAME, "" if again == kept else OLDER)
 
 
-def _unlike(kept: bytes, again: bytes, seal: str | None) -> str:
+def _unlike(stage: Stage, kept: bytes, again: bytes, seal: str | None) -> str:
     """What is not the same; empty when all is."""
     if again != kept and not is_older(kept, again):
         return difference(kept, again)
-    return "" if _is_sealed(kept, seal) else BROKEN_SEAL
-
-
-def _is_sealed(kept: bytes, seal: str | None) -> bool:
-    return seal is None or hashlib.sha256(kept).hexdigest() == seal
+    return "" if is_sealed(stage, kept, seal) else BROKEN_SEAL
 
 
 # --- the stages ------------------------------------------------------------------------------------
