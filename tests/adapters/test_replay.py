@@ -15,6 +15,7 @@ from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.indicators import INDICATOR_COLUMNS, IndicatorEngine
+from wonttrade_dagster.core.model import CANDLE_SCHEMA
 
 STEP_MS = 300_000
 FROM = utc_ms(2025, 6, 12)
@@ -189,6 +190,33 @@ def test_a_hole_in_the_warm_up_is_refused(tmp_path: Path) -> None:
     for symbol in ("BTC", "ETH"):
         history.add_candles(symbol, "5m", candles.filter(pl.col("open_time_ms") != FROM - DAY_MS), "test")
     with pytest.raises(HistoryError, match=r"BTC 5m: 1 candles are missing.*ETH 5m: 1 candles are missing"):
+        replay(history)
+
+
+@pytest.mark.parametrize("at_ms", [FROM - DAY_MS, FROM + HOUR_MS], ids=["warm-up", "range"])
+def test_a_candle_that_cannot_be_is_refused_before_the_first_cycle(tmp_path: Path, at_ms: int) -> None:
+    history = stored(tmp_path / "m.duckdb")
+    candle = {"open_time_ms": at_ms, "open": 9.0, "high": 12.0, "low": 8.0, "close": 13.0, "volume": 1.0}
+    broken = pl.DataFrame([candle], schema=CANDLE_SCHEMA)
+    history.add_candles("ETH", "5m", broken, "test", replace=True)
+    with pytest.raises(HistoryError, match=r"^ETH 5m: 1 candles cannot be, the first of 2025-.*: open 9"):
+        replay(history)
+
+
+def test_a_finer_candle_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    history = stored(tmp_path / "m.duckdb")
+    inside_a_bar = pl.col("open_time_ms") % STEP_MS == 60_000
+    opens = pl.when(inside_a_bar).then(2 * pl.col("high")).otherwise(pl.col("open"))
+    history.add_candles("BTC", "1m", random_candles(FROM, 1440, "1m").with_columns(open=opens), "test")
+    with pytest.raises(HistoryError, match="BTC 1m: 288 candles cannot be"):
+        replay(history)
+
+
+def test_a_rate_beyond_the_venues_cap_is_refused(tmp_path: Path) -> None:
+    history = stored(tmp_path / "m.duckdb")
+    rates = hourly_rates(FROM - WARM_UP_MS, 12 * 24 + 2).with_columns(rate_hourly=pl.lit(0.05))
+    history.add_funding("BTC", rates, "test", replace=True)
+    with pytest.raises(HistoryError, match=r"BTC funding: \d+ hourly rates are beyond the venue's cap"):
         replay(history)
 
 

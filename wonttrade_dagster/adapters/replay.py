@@ -34,6 +34,7 @@ from wonttrade_dagster.core.model import (
     SymbolIndicators,
     SymbolMarket,
 )
+from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
 from wonttrade_dagster.core.ports import MarketData
 from wonttrade_dagster.core.utc import utc_text
 
@@ -131,7 +132,8 @@ class BacktestReplayProvider(MarketData):
                 one pass, as in results from before lengths could be configured.
 
         Raises:
-            HistoryError: the range is empty, candles are missing, or a symbol is unknown; names everything.
+            HistoryError: the range is empty, candles are missing or cannot be, a funding rate is beyond the
+                venue's cap, or a symbol is unknown; names everything.
             StorageLockedError: another process holds the history's file.
         """
         self._span = ReplayRange(from_ms, to_ms, history_bars)
@@ -244,6 +246,7 @@ class BacktestReplayProvider(MarketData):
         intraday, long_term = (self._with_indicators(stored.window(name)) for name in self._intervals)
         span = self._span
         funding = history.funding(symbol, span.from_ms - _FUNDING_VALID_MS, span.to_ms + 1)
+        _refuse_impossible_rates(symbol, funding)
         digest = hashlib.sha256(stored.digest().encode() + frame_bytes(funding))
         return _Tape(
             asset=self._assets[symbol],
@@ -288,3 +291,15 @@ class BacktestReplayProvider(MarketData):
     def _with_indicators(self, window: ReplayWindow) -> ReplayWindow:
         engine = IndicatorEngine(setting=self._indicators or USUAL_INDICATORS)
         return replace(window, enriched=engine.with_indicators(window.frame))
+
+
+def _refuse_impossible_rates(symbol: str, funding: pl.DataFrame) -> None:
+    broken = funding.filter(~(pl.col("rate_hourly").abs() <= MAX_FUNDING_RATE_HOURLY))
+    if broken.is_empty():
+        return
+    time_ms, rate = broken.select("time_ms", "rate_hourly").row(0)
+    raise HistoryError(
+        f"{symbol} funding: {broken.height} hourly rates are beyond the venue's cap of "
+        f"{MAX_FUNDING_RATE_HOURLY:g}, the first of {utc_text(time_ms)}: {rate:g}; replace them with "
+        "`wonttrade history import FILE --replace`"
+    )

@@ -12,7 +12,7 @@ import polars as pl
 
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_gaps import gaps_in
-from wonttrade_dagster.core.candles import aggregate_candles, interval_ms
+from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
 from wonttrade_dagster.core.utc import utc_text
@@ -119,17 +119,22 @@ class SymbolHistory:
         of them are there, else hourly ones, else what is stored under ``interval`` itself.
 
         Raises:
-            HistoryError: candles are missing in the range or its warm-up; a history that simply starts
-                later than the warm-up is taken as long as ``MIN_BARS`` candles remain.
+            HistoryError: candles are missing in the range or its warm-up, or cannot be; a history that
+                simply starts later than the warm-up is taken as long as ``MIN_BARS`` candles remain.
         """
         step_ms = interval_ms(interval)
         start_ms = self.span.warm_up_ms(interval)
         frame = self._finest(interval).filter(pl.col("open_time_ms") >= start_ms)
         first_ms = self._refuse_holes(frame, interval)
+        self._refuse_impossible(frame, interval)
         return ReplayWindow(self.symbol, interval, first_ms, step_ms, frame, frame)
 
     def finest(self, intraday: ReplayWindow) -> ReplayWindow:
-        """The finest stored candles that cover the traded range completely; ``intraday`` when none do."""
+        """The finest stored candles that cover the traded range completely; ``intraday`` when none do.
+
+        Raises:
+            HistoryError: one of them cannot be.
+        """
         for interval, stored in self._stored.items():
             step_ms = interval_ms(interval)
             if step_ms >= intraday.step_ms or intraday.step_ms % step_ms:
@@ -137,6 +142,7 @@ class SymbolHistory:
             # The bar before the range tells what the price is, and how much it moved.
             traded = stored.filter(pl.col("open_time_ms") >= self.span.from_ms - step_ms)
             if not gaps_in(traded, interval, self.span.from_ms, self.span.to_ms):
+                self._refuse_impossible(traded, interval)
                 return ReplayWindow(
                     self.symbol, interval, int(traded["open_time_ms"][0]), step_ms, traded, traded
                 )
@@ -172,6 +178,19 @@ class SymbolHistory:
                 f"indicators need {MIN_BARS}; begin the backtest later or {_REMEDY}"
             )
         return start_ms
+
+    def _refuse_impossible(self, frame: pl.DataFrame, interval: str) -> None:
+        """What gates a live snapshot (``core.plausibility``), once, before any call is paid."""
+        broken = impossible(frame)
+        if broken.is_empty():
+            return
+        first = broken.row(0, named=True)
+        numbers = ", ".join(f"{name} {first[name]}" for name in frame.columns[1:])
+        raise HistoryError(
+            f"{self.symbol} {interval}: {broken.height} candles cannot be, the first of "
+            f"{utc_text(first['open_time_ms'])}: {numbers}; replace them with `wonttrade history import FILE "
+            "--replace`"
+        )
 
 
 def frame_bytes(frame: pl.DataFrame) -> bytes:

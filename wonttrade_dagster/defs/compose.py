@@ -286,13 +286,6 @@ def breaker_rules(settings: Settings) -> BreakerRules:
     )
 
 
-def _state_loader(
-    settings: Settings, market: MarketData, account: Venue, max_market_age_ms: int
-) -> StateLoader:
-    jump = settings.resilience.max_price_jump_fraction
-    return StateLoader(market, account, max_market_age_ms, settings.symbols.tracked, jump)
-
-
 def _context_builder(settings: Settings, template: PromptTemplate, cycle_minutes: int) -> ContextBuilder:
     shown = indicator_setting(settings, template)
     return ContextBuilder(template, risk_limits(settings), execution_rules(settings), cycle_minutes, shown)
@@ -319,7 +312,13 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     account.warm_up()
     model.warm_up()
     parts = CycleParts(
-        state=_state_loader(settings, data, account, int(settings.resilience.max_market_age_seconds * 1000)),
+        state=StateLoader(
+            data,
+            account,
+            int(settings.resilience.max_market_age_seconds * 1000),
+            settings.symbols.tracked,
+            settings.resilience.max_price_jump_fraction,
+        ),
         indicators=IndicatorEngine(settings.symbols.series_points, builder.indicators).compute,
         context_builder=builder,
         decision_engine=decision_engine(
@@ -362,7 +361,8 @@ def compose_backtest_parts(
     points, asked = settings.symbols.series_points, language_model(settings, model)
     asked.warm_up()  # else the latency of the first call would be that of an import
     return CycleParts(
-        state=_state_loader(settings, replay, executor.venue, 0),
+        # What gates a live snapshot was asked of the whole range when it was loaded.
+        state=StateLoader(replay, executor.venue, 0, settings.symbols.tracked),
         indicators=lambda market: replay.indicators(market.cycle_ms, points),
         context_builder=_context_builder(settings, template, cycle_minutes),
         decision_engine=decision_engine(
