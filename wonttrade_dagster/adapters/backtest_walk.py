@@ -4,18 +4,21 @@ Belongs here: which stretch of the history comes next, the backtest's clock, and
 Does not belong here: what a bar does to an account (``simulated``), the loop (``core.backtest``).
 """
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
-
-import polars as pl
 
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.codec import jsonable
-from wonttrade_dagster.core.simulation import ExchangeState
+from wonttrade_dagster.core.simulation import BarStretch, ExchangeState
+
+_END_OF_TIME_MS = 4_102_444_800_000
+"""2100: behind every bar and rate of any history."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,19 @@ class BacktestWalk:
     decided_ms: int | None = None
     latency_ms: int = 0
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    _history: Mapping[str, BarStretch] = field(init=False, repr=False)
+    _look_back_ms: Mapping[str, int] = field(init=False, repr=False)
+    """By symbol: two bars."""
+    _rates: Mapping[str, Sequence[tuple[int, float]]] = field(init=False, repr=False)
+    """By symbol: time and hourly rate, ascending."""
+
+    def __post_init__(self) -> None:
+        replay, intervals = self.replay, self.replay.bar_intervals
+        self._history = {s: BarStretch.of(replay.bars(s, 0, _END_OF_TIME_MS)) for s in intervals}
+        self._look_back_ms = {s: 2 * interval_ms(interval) for s, interval in intervals.items()}
+        rates = {s: replay.funding_between(s, 0, _END_OF_TIME_MS) for s in intervals}
+        columns = ("time_ms", "rate_hourly")
+        self._rates = {s: tuple(each.select(columns).iter_rows()) for s, each in rates.items()}
 
     @property
     def busy_until_ms(self) -> int:
@@ -71,17 +87,19 @@ class BacktestWalk:
         self.lived_until_ms = until_ms
         self.clock.set(until_ms)
 
-    def _bars(self, before_ms: int) -> dict[str, pl.DataFrame]:
+    def _bars(self, before_ms: int) -> dict[str, BarStretch]:
         """From the last bar that has closed on, which slippage is measured by, to those open at the end."""
-        found = {}
-        for symbol, interval in self.replay.bar_intervals.items():
-            since_ms = self.lived_until_ms - 2 * interval_ms(interval)
-            found[symbol] = self.replay.bars(symbol, since_ms, before_ms)
-        return found
+        since_ms, back_ms = self.lived_until_ms, self._look_back_ms
+        return {s: bars.between(since_ms - back_ms[s], before_ms) for s, bars in self._history.items()}
 
-    def _funding(self, since_ms: int, to_ms: int) -> dict[str, pl.DataFrame]:
-        replay = self.replay
-        return {symbol: replay.funding_between(symbol, since_ms, to_ms) for symbol in replay.bar_intervals}
+    def _funding(self, since_ms: int, to_ms: int) -> dict[str, Sequence[tuple[int, float]]]:
+        """Due in ``(since_ms, to_ms]``: who opens a position at the full hour does not pay that hour's."""
+        return {symbol: _due(rates, since_ms, to_ms) for symbol, rates in self._rates.items()}
+
+
+def _due(rates: Sequence[tuple[int, float]], since_ms: int, to_ms: int) -> Sequence[tuple[int, float]]:
+    start, end = (bisect_right(rates, bound_ms, key=itemgetter(0)) for bound_ms in (since_ms, to_ms))
+    return rates[start:end]
 
 
 def _plain(event: object) -> Mapping[str, Any]:

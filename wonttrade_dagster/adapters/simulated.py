@@ -5,8 +5,7 @@ Does not belong here: any rule of the exchange (``core.simulation``), the order 
 backtest runs the live one), the port's answers (``simulated_venue``), reading history.
 """
 
-from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -24,7 +23,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.ports import AuditSink, Clock, Executor
 from wonttrade_dagster.core.simulation import (
-    Bar,
+    BarStretch,
     BarTable,
     Event,
     ExchangeState,
@@ -39,6 +38,11 @@ from wonttrade_dagster.core.simulation import (
 from wonttrade_dagster.core.simulation.bars import exact
 
 HOUR_MS = 3_600_000
+
+Bars = Mapping[str, pl.DataFrame | BarStretch]
+"""Candles by symbol, ``CANDLE_SCHEMA``, ascending: frames, or stretches of what is walked again and again."""
+Funding = Mapping[str, pl.DataFrame | Sequence[tuple[int, float]]]
+"""Rates by symbol: frames with ``time_ms`` and ``rate_hourly``, or their rows."""
 
 
 class SimulatedExecutor(Executor):
@@ -93,9 +97,7 @@ class SimulatedExecutor(Executor):
         """Carry out the plan exactly as in live trading, at the mark ± slippage."""
         return self._service.execute(plan)
 
-    def advance(
-        self, to_ms: int, bars: Mapping[str, pl.DataFrame], funding: Mapping[str, pl.DataFrame]
-    ) -> tuple[Event, ...]:
+    def advance(self, to_ms: int, bars: Bars, funding: Funding) -> tuple[Event, ...]:
         """Let the account live from where it stands until ``to_ms``.
 
         Bars of all symbols are walked in time order; funding is paid at its full hours in
@@ -105,8 +107,8 @@ class SimulatedExecutor(Executor):
 
         Args:
             to_ms: the decision time.
-            bars: by symbol, ``CANDLE_SCHEMA``, ascending.
-            funding: by symbol, columns ``time_ms`` and ``rate_hourly``.
+            bars: by symbol.
+            funding: by symbol.
 
         Returns:
             Everything that happened, in order: triggers, fills, order updates, liquidations, funding.
@@ -115,17 +117,16 @@ class SimulatedExecutor(Executor):
             HistoryError: a bar ends after ``to_ms``, or time would run backwards.
             MoneyIdentityError: the account does not add up.
         """
-        self._refuse(to_ms, bars)
+        stretches = _stretches(bars)
+        self._refuse(to_ms, stretches)
         if to_ms > self._walked_ms:
             # Whoever booked what had happened until then asks for what is later: the rest of a bar that was
             # half over is, although it opened before.
             state = self.venue.state
             self.venue.state = replace(state, time_ms=max(state.time_ms, self._walked_ms + 1))
-        return self._live(to_ms, bars, funding)
+        return self._live(to_ms, stretches, funding)
 
-    def think(
-        self, to_ms: int, bars: Mapping[str, pl.DataFrame], funding: Mapping[str, pl.DataFrame]
-    ) -> tuple[Event, ...]:
+    def think(self, to_ms: int, bars: Bars, funding: Funding) -> tuple[Event, ...]:
         """Let the account live until ``to_ms`` while a decision is made, maybe into the middle of a bar.
 
         Bars that have ended are walked as in :meth:`advance`. Of the bar that holds ``to_ms`` only the open
@@ -147,9 +148,10 @@ class SimulatedExecutor(Executor):
         unknown = sorted(set(bars) - set(self._bar_ms))
         if unknown:
             raise HistoryError(f"how long the bars of {', '.join(unknown)} are is not known")
-        ended = {symbol: self._before(symbol, frame, to_ms) for symbol, frame in bars.items()}
+        stretches = _stretches(bars)
+        ended = {symbol: self._ended(symbol, stretch, to_ms) for symbol, stretch in stretches.items()}
         events = self._live(to_ms, ended, funding)
-        opened = {s: self._holding(frame, ended[s].height, to_ms) for s, frame in bars.items()}
+        opened = {s: _holding(stretch, ended[s].stop, to_ms) for s, stretch in stretches.items()}
         starts = {symbol: start for symbol, start in opened.items() if start is not None}
         if not starts:
             return events
@@ -163,23 +165,15 @@ class SimulatedExecutor(Executor):
         venue.history.record(more)
         return events + more
 
-    def _before(self, symbol: str, frame: pl.DataFrame, to_ms: int) -> pl.DataFrame:
+    def _ended(self, symbol: str, stretch: BarStretch, to_ms: int) -> BarStretch:
         """The bars that have ended by ``to_ms``."""
-        return frame.head(_opened_before(frame, to_ms - self._bar_ms[symbol] + 1))
+        return stretch.rows(stretch.start, stretch.opened_before(to_ms - self._bar_ms[symbol] + 1))
 
-    def _holding(self, frame: pl.DataFrame, index: int, to_ms: int) -> tuple[int, Decimal] | None:
-        """Open time and open of the bar at ``index``, unless it opens later than ``to_ms``."""
-        if index >= frame.height or frame["open_time_ms"][index] > to_ms:
-            return None
-        return frame["open_time_ms"][index], exact(frame["open"][index])
-
-    def _live(
-        self, to_ms: int, bars: Mapping[str, pl.DataFrame], funding: Mapping[str, pl.DataFrame]
-    ) -> tuple[Event, ...]:
+    def _live(self, to_ms: int, bars: Mapping[str, BarStretch], funding: Funding) -> tuple[Event, ...]:
         if to_ms < self._walked_ms:
             raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
-        ahead = {symbol: self._unlived(symbol, frame) for symbol, frame in bars.items()}
-        table = BarTable.of(ahead)
+        ahead = {symbol: self._unlived(symbol, stretch) for symbol, stretch in bars.items()}
+        table = BarTable.over(ahead)
         index, end = 0, table.index_of(to_ms)
         events: list[Event] = []
         for hour_ms, payments in _by_hour(funding, self._walked_ms, to_ms).items():
@@ -188,38 +182,38 @@ class SimulatedExecutor(Executor):
             index = max(index, upto)
             events += self._pay(table, index, hour_ms, payments)
         events += self._walk(table, index, end)
-        for symbol, frame in ahead.items():
-            self._know(symbol, frame, _opened_before(frame, to_ms))
+        for symbol, stretch in ahead.items():
+            self._know(symbol, stretch, stretch.opened_before(to_ms))
         self._walked_ms = to_ms
         self.venue.history.record(events)
         check_identities(self.venue.state)
         return tuple(events)
 
-    def _refuse(self, to_ms: int, bars: Mapping[str, pl.DataFrame]) -> None:
-        for symbol, frame in bars.items():
-            end = _opened_before(frame, to_ms)
-            last_ms = frame["open_time_ms"][end - 1] if end else None
-            if last_ms is not None and last_ms + self._bar_ms.get(symbol, 0) > to_ms:
+    def _refuse(self, to_ms: int, bars: Mapping[str, BarStretch]) -> None:
+        for symbol, stretch in bars.items():
+            end = stretch.opened_before(to_ms)
+            if end == stretch.start:
+                continue
+            last_ms = stretch.open_time_ms[end - 1]
+            if last_ms + self._bar_ms.get(symbol, 0) > to_ms:
                 raise HistoryError(
                     f"the bar that opens at {last_ms} is still open at {to_ms}: "
                     "choose a cadence that is a multiple of the bars' length"
                 )
 
-    def _unlived(self, symbol: str, frame: pl.DataFrame) -> pl.DataFrame:
+    def _unlived(self, symbol: str, stretch: BarStretch) -> BarStretch:
         """The bars to walk; the one before them gives the price to a symbol that has none."""
         lived_ms = self._walked_ms - self._walked_ms % self._bar_ms.get(symbol, 1)
-        start = _opened_before(frame, lived_ms)
-        self._know(symbol, frame, start)
-        if start and symbol not in self.venue.state.marks:
-            self.venue.set_marks({symbol: exact(frame["close"][start - 1])})
-        return frame.slice(start)
+        start = stretch.opened_before(lived_ms)
+        self._know(symbol, stretch, start)
+        if start > stretch.start and symbol not in self.venue.state.marks:
+            self.venue.set_marks({symbol: exact(stretch.columns.close[start - 1])})
+        return stretch.rows(start, stretch.stop)
 
-    def _know(self, symbol: str, frame: pl.DataFrame, end: int) -> None:
-        """The last of the first ``end`` bars is the newest that has closed."""
-        if end:
-            row = frame.row(end - 1, named=True)
-            prices = (row["open"], row["high"], row["low"], row["close"])
-            self.venue.known_bars[symbol] = Bar(row["open_time_ms"], *prices, row.get("volume") or 0.0)
+    def _know(self, symbol: str, stretch: BarStretch, end: int) -> None:
+        """The last bar before row ``end`` is the newest that has closed."""
+        if end > stretch.start:
+            self.venue.known_bars[symbol] = stretch.bar(end - 1)
 
     def _walk(self, table: BarTable, start: int, stop: int) -> tuple[Event, ...]:
         if start >= stop:
@@ -242,19 +236,29 @@ class SimulatedExecutor(Executor):
         return paid
 
 
-def _opened_before(frame: pl.DataFrame, time_ms: int) -> int:
-    """How many bars open before then. Plain bisection: one search by polars takes as long as all the rest."""
-    return bisect_left(frame["open_time_ms"], time_ms)
+def _stretches(bars: Bars) -> dict[str, BarStretch]:
+    return {s: BarStretch.of(each) if isinstance(each, pl.DataFrame) else each for s, each in bars.items()}
 
 
-def _by_hour(funding: Mapping[str, pl.DataFrame], after_ms: int, to_ms: int) -> dict[int, dict[str, Decimal]]:
+def _holding(stretch: BarStretch, row: int, to_ms: int) -> tuple[int, Decimal] | None:
+    """Open time and open of the bar at ``row``, unless it opens later than ``to_ms``."""
+    if row >= stretch.stop or stretch.open_time_ms[row] > to_ms:
+        return None
+    return stretch.open_time_ms[row], exact(stretch.columns.open[row])
+
+
+def _by_hour(funding: Funding, after_ms: int, to_ms: int) -> dict[int, dict[str, Decimal]]:
     """Rates due in ``(after_ms, to_ms]`` by full hour, ascending; stamps are some ms past their hour."""
     found: dict[int, dict[str, Decimal]] = {}
-    for symbol, frame in funding.items():
-        if frame.is_empty():
-            continue
-        for time_ms, rate in frame.select("time_ms", "rate_hourly").iter_rows():
+    for symbol, rates in funding.items():
+        for time_ms, rate in _rows(rates):
             hour_ms = time_ms - time_ms % HOUR_MS
             if after_ms < hour_ms <= to_ms:
                 found.setdefault(hour_ms, {})[symbol] = exact(rate)
     return dict(sorted(found.items()))
+
+
+def _rows(rates: pl.DataFrame | Sequence[tuple[int, float]]) -> Iterable[tuple[int, float]]:
+    if not isinstance(rates, pl.DataFrame):
+        return rates
+    return () if rates.is_empty() else rates.select("time_ms", "rate_hourly").iter_rows()

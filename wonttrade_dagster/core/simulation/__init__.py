@@ -37,7 +37,7 @@ The marks that value an account are those of its last step (``state.marks``): ca
 ``History`` collects the events: ``record(events)``, ``fills(since_ms)``, ``find(cloid)``, ``status(oid)``.
 """
 
-from wonttrade_dagster.core.simulation.bar_table import Bar, BarColumns, BarTable
+from wonttrade_dagster.core.simulation.bar_table import Bar, BarColumns, BarStretch, BarTable
 from wonttrade_dagster.core.simulation.bars import walk_bar, walk_bars, walk_opens
 from wonttrade_dagster.core.simulation.history import History
 from wonttrade_dagster.core.simulation.identities import check_identities
@@ -93,6 +93,7 @@ from wonttrade_dagster.core.simulation.snapshot import account_snapshot
 __all__ = [
     "Bar",
     "BarColumns",
+    "BarStretch",
     "BarTable",
     "ChangeOutcome",
     "Deposited",

@@ -1,6 +1,6 @@
 """Candles of several symbols on one time axis, as plain columns.
 
-Belongs here: the candle, aligning frames.
+Belongs here: the candle, stretches of one symbol's candles, aligning them.
 Does not belong here: what a candle does to an account (``bars``, ``watch``), slippage.
 
 Plain tuples of floats, because the walk compares one bar after the other and most segments between two
@@ -11,6 +11,7 @@ lists: the garbage collector looks through a list of millions again and again, a
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -49,6 +50,54 @@ class BarColumns:
         prices = (self.open[index], self.high[index], self.low[index], self.close[index])
         return Bar(open_time_ms, *prices, float(volume or 0.0))
 
+    def cut(self, start: int, stop: int) -> "BarColumns":
+        """The candles ``[start, stop)`` alone."""
+        open_, high, low, close = (
+            tuple(column[start:stop]) for column in (self.open, self.high, self.low, self.close)
+        )
+        volume = None if self.volume is None else self.volume[start:stop]
+        return BarColumns(open_, high, low, close, volume)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BarStretch:
+    """The rows ``[start, stop)`` of one symbol's candles, ``CANDLE_SCHEMA`` with ascending unique times.
+
+    A backtest looks at a row or two of a long history, again and again: asked of a frame, each number takes
+    as long as all that is done with it. The columns are views of the memory of the whole frame.
+    """
+
+    frame: pl.DataFrame
+    open_time_ms: Sequence[int]
+    columns: BarColumns
+    start: int
+    stop: int
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> "BarStretch":
+        """All rows of ``frame``."""
+        told = frame["volume"] if "volume" in frame.columns else None
+        volume = told if told is None or told.null_count() else _view(told)
+        open_, high, low, close = (_view(frame[name]) for name in PRICES)
+        columns = BarColumns(open_, high, low, close, volume)
+        return cls(frame, _view(frame["open_time_ms"]), columns, 0, frame.height)
+
+    def opened_before(self, time_ms: int) -> int:
+        """The row behind the last one that opens before then."""
+        return bisect_left(self.open_time_ms, time_ms, self.start, self.stop)
+
+    def rows(self, start: int, stop: int) -> "BarStretch":
+        """The rows ``[start, stop)`` of the same candles."""
+        return BarStretch(self.frame, self.open_time_ms, self.columns, start, stop)
+
+    def between(self, from_ms: int, to_ms: int) -> "BarStretch":
+        """Those that open in ``[from_ms, to_ms)``."""
+        return self.rows(self.opened_before(from_ms), self.opened_before(to_ms))
+
+    def bar(self, row: int) -> Bar:
+        """One of them."""
+        return self.columns.bar(row, self.open_time_ms[row])
+
 
 @dataclass(frozen=True, slots=True)
 class BarTable:
@@ -74,6 +123,21 @@ class BarTable:
         times = _common_times(tuple(filled.values()))
         axis = tuple(times.to_list())
         return cls(axis, {symbol: _columns(frame, times) for symbol, frame in filled.items()})
+
+    @classmethod
+    def over(cls, stretches: Mapping[str, BarStretch]) -> "BarTable":
+        """As :meth:`of`; rows at the same times, which is the usual, are cut out of their columns."""
+        filled = {symbol: stretch for symbol, stretch in stretches.items() if stretch.start < stretch.stop}
+        axes = [tuple(each.open_time_ms[each.start : each.stop]) for each in filled.values()]
+        if any(axis != axes[0] for axis in axes):
+            return cls.of({name: each.frame[each.start : each.stop] for name, each in filled.items()})
+        cut = {symbol: each.columns.cut(each.start, each.stop) for symbol, each in filled.items()}
+        return cls(axes[0] if axes else (), cut)
+
+
+def _view(column: pl.Series) -> Sequence[Any]:
+    """The plain numbers of a column without nulls, where they are."""
+    return column.to_numpy().data
 
 
 def _common_times(frames: Sequence[pl.DataFrame]) -> pl.Series:
