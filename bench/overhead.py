@@ -3,8 +3,9 @@
 Belongs here: both runs of the same days, and where the difference goes.
 Does not belong here: the cycles themselves (``bench.backtest``), shards (``bench.shards``).
 
-Dagster's daemon looks for backfills every 30 s, a constant of Dagster: a backfill waits for it before its run
-is made and again before it is reported done. These waits are shown apart; they do not grow with the range.
+A backfill waits for the daemon before its run is made and again before it is reported done: up to 30 s each
+with Dagster's own daemon, a second or two with that of ``wonttrade up``, which is measured here. These waits
+are shown apart; they do not grow with the range.
 """
 
 import socket
@@ -20,7 +21,7 @@ from bench.measure import Figure, Result
 from wonttrade_dagster.adapters.backtest_results import backtest_folder
 from wonttrade_dagster.adapters.backtest_shards import ShardPlan, is_finished
 from wonttrade_dagster.cli.graphql import DagsterGraphQL
-from wonttrade_dagster.cli.up import start_dagster, stop_dagster
+from wonttrade_dagster.cli.services import DagsterServices
 from wonttrade_dagster.core.errors import WontTradeError
 from wonttrade_dagster.core.model import Stage
 from wonttrade_dagster.core.shards import windows_of
@@ -116,10 +117,7 @@ def _dagster(settings: Settings) -> Iterator[DagsterGraphQL]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = start_dagster(settings, port, autostart=False)
-    try:
+    with DagsterServices(settings, port, autostart=False):
         dagster = DagsterGraphQL(f"http://127.0.0.1:{port}")
         dagster.wait_until_up(START_SECONDS)
         yield dagster
-    finally:
-        stop_dagster(process)

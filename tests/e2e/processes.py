@@ -59,6 +59,14 @@ def stop(started: "subprocess.Popen[bytes]") -> int:
     return code
 
 
+def child(parent: int, words: str) -> int:
+    """The process id of the one child whose command line holds ``words``."""
+    listed = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,args="], text=True)
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    (found,) = [int(pid) for pid, ppid, arguments in rows if int(ppid) == parent and words in arguments]
+    return found
+
+
 @contextmanager
 def sandbox(folder: Path) -> Iterator[dict[str, str]]:
     """The loopback venue and model as their own process; yields their URLs."""

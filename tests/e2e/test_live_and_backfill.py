@@ -1,6 +1,9 @@
 """The live system as a user runs it: sensor-driven cycles, then a backfill by the call the UI makes."""
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +17,7 @@ from backfills import LAUNCH
 from hyperliquid.info import Info
 from processes import (
     BIN,
+    child,
     free_port,
     graphql,
     is_up,
@@ -48,6 +52,7 @@ class System:
     folder: Path
     url: str
     venue_url: str
+    up: "subprocess.Popen[bytes]"
 
     def runs(self, job: str) -> list[dict[str, Any]]:
         results = graphql(self.url, RUNS)["runsOrError"]["results"]
@@ -91,7 +96,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         port = free_port()
         command = [str(BIN / "wonttrade"), "up", "--port", str(port)]
         with process(command, folder, folder / "up.log") as up:
-            live = System(folder, f"http://127.0.0.1:{port}", urls["venue"])
+            live = System(folder, f"http://127.0.0.1:{port}", urls["venue"], up)
             wait_for(lambda: is_up(live.url), 90, "Dagster")
             yield live
             assert stop(up) == 0, (folder / "up.log").read_text()[-2000:]
@@ -119,6 +124,15 @@ def test_a_second_up_on_the_same_data_is_refused_in_one_sentence(system: System)
     assert second.returncode == 2
     assert "another wonttrade up runs on" in second.stderr
     assert "Traceback" not in second.stderr + second.stdout
+
+
+def test_a_code_server_that_dies_is_started_again(system: System) -> None:
+    def is_started_again() -> bool:
+        return "code server ended with code -9: started again" in (system.folder / "up.log").read_text()
+
+    os.kill(child(system.up.pid, "code-server"), signal.SIGKILL)
+    wait_for(is_started_again, 30, "another code server")
+    wait_for(lambda: is_up(system.url), 60, "the graph")
 
 
 def test_a_backfill_launched_as_the_ui_does_ends_in_one_successful_run(system: System) -> None:

@@ -1,24 +1,25 @@
 """A backfill of the UI's kind becomes one run a shard, side by side, and one merged report."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backfills import LAUNCH
 from loopback import generated_history
-from processes import BIN, free_port, graphql, is_up, process, sandbox, settings_file, wait_for
+from processes import BIN, child, free_port, graphql, is_up, process, sandbox, settings_file, wait_for
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, backtest_folder
 from wonttrade_dagster.adapters.backtest_shards import is_finished, read_plan
-from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home
 from wonttrade_dagster.core.model import Stage
-from wonttrade_dagster.definitions import CONFIG_VARIABLE
 from wonttrade_dagster.settings import load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 FIRST_MS = 1_748_736_000_000
+DAEMON_DIED = "wonttrade: Dagster's daemon ended by itself with code -9"
 DAYS = ["2025-06-01", "2025-06-02", "2025-06-03"]
 RUNS = """
 { runsOrError(limit: 50) { ... on Runs { results { status startTime endTime tags { key value } } } } }
@@ -40,15 +41,11 @@ def runs_of(url: str) -> list[dict[str, Any]]:
 
 
 def test_a_backfill_becomes_a_run_for_each_shard_and_one_report(tmp_path: Path) -> None:
-    """The backfill is there before the daemon looks for the first time: the next look is 30 s later."""
     with sandbox(tmp_path) as urls:
         settings = load_settings(configured(tmp_path, urls))
-        home, port = prepare_home(settings), free_port()
-        environment = {"DAGSTER_HOME": str(home), CONFIG_VARIABLE: str(settings.path)}
-        workspace, url = str(home / WORKSPACE_NAME), f"http://127.0.0.1:{port}"
-        served = [str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-w", workspace]
-        looking = [str(BIN / "dagster-daemon"), "run", "-w", workspace]
-        with process(served, tmp_path, tmp_path / "webserver.log", environment):
+        port, log = free_port(), tmp_path / "up.log"
+        url = f"http://127.0.0.1:{port}"
+        with process([str(BIN / "wonttrade"), "up", "--port", str(port)], tmp_path, log) as up:
             wait_for(lambda: is_up(url), 120, "the webserver")
             params = {
                 "assetSelection": [{"path": ["backtest", stage.value]} for stage in Stage],
@@ -59,9 +56,11 @@ def test_a_backfill_becomes_a_run_for_each_shard_and_one_report(tmp_path: Path) 
             launched = graphql(url, LAUNCH, {"backfillParams": params})["launchPartitionBackfill"]
             assert launched["__typename"] == "LaunchBackfillSuccess", launched
             folder = backtest_folder(settings.data_dir, launched["backfillId"])
-            with process(looking, tmp_path, tmp_path / "daemon.log", environment):
-                wait_for(lambda: is_finished(folder), 240, "the merged summary")
-                ended = wait_for(lambda: _all_ended(url), 60, "the runs' end")
+            wait_for(lambda: is_finished(folder), 240, "the merged summary")
+            ended = wait_for(lambda: _all_ended(url), 60, "the runs' end")
+            os.kill(child(up.pid, "cli.daemon"), signal.SIGKILL)
+            assert up.wait(60) == 1, "nobody would request a cycle any more"
+            assert log.read_text().splitlines()[-1] == DAEMON_DIED
     _judge(folder, ended)
 
 

@@ -18,7 +18,6 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 _BODY = b',"body":'
 _SEAL_CHARS = len(',"sha256":""}') + 64
-_NO_NUMBERS = (b"NaN", b"Infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,19 @@ def compact(value: object) -> bytes:
         text = to_json(value, ensure_ascii=True)
     except PydanticSerializationError:  # half of a surrogate pair, which only the slow way can spell
         text = b""
-    if text and not any(word in text for word in _NO_NUMBERS):
+    if text and not any(_may_hold(word, text) for word in (b"NaN", b"Infinity")):
         return text
     return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _may_hold(word: bytes, text: bytes) -> bool:
+    """Whether a word stands where a number does: a prompt speaks of NaN, too, after a space."""
+    at = text.find(word)
+    while at >= 0:
+        if text[at - 1 : at] in b":,[-":
+            return True
+        at = text.find(word, at + 1)
+    return False
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 (JSON)

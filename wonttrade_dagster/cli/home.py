@@ -48,13 +48,13 @@ nux:
   enabled: false
 """
 
-
 WORKSPACE_NAME = "workspace.yaml"
 
 WORKSPACE_YAML = """\
+# Written by `wonttrade up`, for as long as it runs.
 load_from:
-  - python_module:
-      module_name: wonttrade_dagster.definitions
+  - grpc_server:
+      socket: {socket}
       location_name: wonttrade
 """
 
@@ -64,12 +64,16 @@ def instance_yaml(home: Path | str, max_backtests: int) -> str:
     return INSTANCE_YAML.format(home=home, max_backtests=max_backtests)
 
 
+def workspace_yaml(socket: Path) -> str:
+    """The workspace of a code server that listens on ``socket``."""
+    return WORKSPACE_YAML.format(socket=json.dumps(str(socket)))
+
+
 def prepare_home(settings: Settings) -> Path:
     """Create the Dagster home of these settings and return it."""
     home = settings.data_dir / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     _write_if_changed(home / "dagster.yaml", instance_yaml(home, settings.backtest.max_concurrent_runs))
-    _write_if_changed(home / WORKSPACE_NAME, WORKSPACE_YAML)
     return home
 
 

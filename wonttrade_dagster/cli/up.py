@@ -1,32 +1,34 @@
-"""``wonttrade up``: supervise Dagster's webserver and daemon on the persistent home, and the stream.
+"""``wonttrade up``: Dagster's processes on the persistent home, and the stream, until a signal or a failure.
 
-Belongs here: starting, watching and stopping them. Does not belong here: what they do.
+Belongs here: the order of starting and stopping, the stream's thread. Does not belong here: Dagster's
+processes (``services``), what the stream does.
 
 The stream is a thread of this process: it dies with it however that ends, and Dagster's processes know it
 only by the files that it publishes.
 """
 
-import os
 import signal
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import dagster as dg
+
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home, sole_instance
+from wonttrade_dagster.cli.home import prepare_home, sole_instance
 from wonttrade_dagster.cli.output import err
+from wonttrade_dagster.cli.services import DagsterServices
 from wonttrade_dagster.core.model import RuntimeMode
-from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
 from wonttrade_dagster.defs.compose import journal, telemetry
 from wonttrade_dagster.defs.compose_stream import market_stream
+from wonttrade_dagster.defs.live import JOB_NAME
 from wonttrade_dagster.defs.live_cycle import settings_change
 from wonttrade_dagster.settings import Settings, load_settings
 
-STOP_SECONDS = 20.0
+WATCH_SECONDS = 0.5
 STREAM_STOP_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 60.0
@@ -38,16 +40,23 @@ def run_up(config: Path, port: int) -> int:
     Raises:
         ConfigurationError: the settings are missing or wrong.
         UsageError: another ``wonttrade up`` runs on this data directory.
+        WontTradeError: Dagster did not start.
     """
     settings = load_settings(config)
     url = f"http://127.0.0.1:{port}"
-    with sole_instance(settings, url):
-        process = start_dagster(settings, port, autostart=True)
+    stopping = _stop_requests()
+    dagster = DagsterServices(settings, port, autostart=True, stopping=stopping)
+    with sole_instance(settings, url), streaming(settings), dagster:
         if change := settings_change(journal(settings), settings.sha256):
             err.print(f"wonttrade: {change}")
         err.print(f"wonttrade: {settings.runtime.mode.value} on {settings.hyperliquid.network}, UI at {url}")
-        with streaming(settings):
-            return _supervise(process)
+        failure = _supervise(dagster, stopping)
+        if failure:
+            dagster.end_requests()
+            _let_cycle_end(settings, stopping)
+    if failure:
+        err.print(f"wonttrade: {failure}", style="red")
+    return 1 if failure else 0
 
 
 @contextmanager
@@ -82,44 +91,8 @@ def keep_streaming(settings: Settings, stop: threading.Event) -> None:
         pause_seconds = min(pause_seconds * 2, MAX_PAUSE_SECONDS)
 
 
-def start_dagster(settings: Settings, port: int, *, autostart: bool) -> "subprocess.Popen[bytes]":
-    """``dagster dev`` in a process group of its own, with SIGINT working again."""
-    home = prepare_home(settings)
-    environment = os.environ | {
-        "DAGSTER_HOME": str(home),
-        CONFIG_VARIABLE: str(settings.path),
-    }
-    if autostart:
-        environment[AUTOSTART_VARIABLE] = "1"
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(home / WORKSPACE_NAME)]
-    return subprocess.Popen(  # noqa: S603 (own interpreter, fixed arguments)
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        env=environment,
-        cwd=settings.path.parent,
-        start_new_session=True,
-        preexec_fn=_restore_interrupt,  # noqa: PLW1509 (before threads; see _restore_interrupt)
-    )
-
-
-def _restore_interrupt() -> None:
-    """A shell's background job inherits an ignored SIGINT, and dagster dev then ignores SIGTERM too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def stop_dagster(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the whole group to end, then end it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=STOP_SECONDS)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-        return
-
-
-def _supervise(process: "subprocess.Popen[bytes]") -> int:
+def _stop_requests() -> threading.Event:
+    """Set from now on when SIGINT or SIGTERM asks to stop."""
     stopping = threading.Event()
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
@@ -128,10 +101,23 @@ def _supervise(process: "subprocess.Popen[bytes]") -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
-    while process.poll() is None and not stopping.wait(0.5):
-        pass
-    if not stopping.is_set():
-        err.print(f"wonttrade: dagster ended by itself with code {process.returncode}", style="red")
-        return 1
-    stop_dagster(process)
-    return 0
+    return stopping
+
+
+def _supervise(dagster: DagsterServices, stopping: threading.Event) -> str | None:
+    while not stopping.wait(WATCH_SECONDS):
+        if failure := dagster.failure():
+            return failure
+    return None
+
+
+def _let_cycle_end(settings: Settings, stopping: threading.Event) -> None:
+    """Wait for a live cycle that is under way: nobody asked to stop, and its protection may yet come."""
+    under_way = dg.RunsFilter(
+        job_name=JOB_NAME, statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    )
+    until = time.monotonic() + settings.max_cycle_seconds
+    with dg.DagsterInstance.from_config(str(prepare_home(settings))) as instance:
+        while instance.get_runs(under_way, limit=1) and time.monotonic() < until:
+            if stopping.wait(WATCH_SECONDS):
+                return
