@@ -8,7 +8,7 @@ Rendering is pure: the same inputs give the same bytes, and a name the template 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -32,10 +32,8 @@ from wonttrade_dagster.core.model import (
     PriorDecision,
     Prompt,
     RiskLimits,
-    SymbolIndicators,
-    SymbolMarket,
 )
-from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
+from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, wire
 from wonttrade_dagster.core.prompt_account import (
     AccountFacts,
     PauseFacts,
@@ -46,7 +44,7 @@ from wonttrade_dagster.core.prompt_account import (
     prior_facts,
     refusal_facts,
 )
-from wonttrade_dagster.core.prompt_market import SymbolFacts, symbol_facts, window_data
+from wonttrade_dagster.core.prompt_market import SymbolFacts, SymbolWindows, WindowColumns, symbol_facts
 from wonttrade_dagster.core.prompt_names import (
     IndicatorLabels,
     labels_of,
@@ -145,7 +143,7 @@ class PromptFacts:
 class _Compiled:
     system: jinja2.Template
     user: jinja2.Template
-    names: Mapping[str, str]
+    columns: WindowColumns
     labels: IndicatorLabels
 
 
@@ -163,7 +161,7 @@ def _compile(template: PromptTemplate, indicators: IndicatorSetting) -> _Compile
     except jinja2.TemplateSyntaxError as error:
         raise ConfigurationError(f"prompt {template.name}, line {error.lineno}: {error.message}") from error
     refuse_other_lengths(template.name, template.user_source, indicators)
-    return _Compiled(system, user, indicators.names, labels_of(indicators))
+    return _Compiled(system, user, WindowColumns.of(indicators.names), labels_of(indicators))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +210,9 @@ class ContextBuilder:
 
     def _facts(self, inputs: ContextInputs) -> PromptFacts:
         market, account = inputs.market, inputs.account
-        names = self._compiled.names
-        symbols = tuple(
-            symbol_facts(m, inputs.indicators.of(m.symbol), self.limits, account.leverage(m.symbol), names)
-            for m in market.markets
-        )
+        columns = self._compiled.columns
+        windows = [SymbolWindows.of(m, inputs.indicators.of(m.symbol), columns) for m in market.markets]
+        symbols = (symbol_facts(w, self.limits, account.leverage(w.market.symbol)) for w in windows)
         passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
         return PromptFacts(
             cycle=cycle_name(inputs.cycle_ms),
@@ -226,12 +222,12 @@ class ContextBuilder:
             alerts=tuple(dict.fromkeys((*protection_alerts(account), *passed))),
             rules=self._rule_facts(market),
             labels=self._compiled.labels,
-            symbols=symbols,
+            symbols=tuple(symbols),
             account=account_facts(account, inputs.performance, market, _ages(inputs)),
             prior=prior_facts(inputs.prior, account, market, inputs.readings),
             refusal=refusal_facts(inputs.prior),
             pause=pause_facts(inputs.breaker, inputs.cycle_ms),
-            data_json=data_block(inputs, self.limits, names),
+            data_json=data_block(inputs, self.limits, windows),
         )
 
     def _rule_facts(self, market: MarketSnapshot) -> RuleFacts:
@@ -259,12 +255,12 @@ def _ages(inputs: ContextInputs) -> dict[str, str]:
 # --- the JSON block --------------------------------------------------------------------------------
 
 
-def data_block(inputs: ContextInputs, limits: RiskLimits, names: Mapping[str, str]) -> str:
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def data_block(inputs: ContextInputs, limits: RiskLimits, windows: Iterable[SymbolWindows]) -> str:
     """The facts as one line of JSON: numbers, symbols and the cycle's name only, no foreign text at all."""
-    symbols = {
-        m.symbol: _symbol_data(m, inputs.indicators.of(m.symbol), inputs.account, limits, names)
-        for m in inputs.market.markets
-    }
+    symbols = {w.market.symbol: _symbol_data(w, inputs.account, limits) for w in windows}
     body = {
         "cycle": cycle_name(inputs.cycle_ms),
         "symbols": symbols,
@@ -279,29 +275,23 @@ def data_block(inputs: ContextInputs, limits: RiskLimits, names: Mapping[str, st
         },
         "prior": _prior_data(inputs.prior),
     }
-    return json.dumps(body, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(body)
 
 
-def _symbol_data(
-    market: SymbolMarket,
-    indicators: SymbolIndicators,
-    account: AccountSnapshot,
-    limits: RiskLimits,
-    names: Mapping[str, str],
-) -> dict[str, Any]:
-    asset, price = market.asset, market.reference_px
+def _symbol_data(windows: SymbolWindows, account: AccountSnapshot, limits: RiskLimits) -> dict[str, Any]:
+    market, asset = windows.market, windows.market.asset
     return {
-        "price": _number(price),
+        "price": _number(market.reference_px),
         "mark": _number(market.mark_px),
-        "tick": _number(tick_px(price, asset.size_decimals)),
+        "tick": _number(windows.fmt.tick),
         "lot": _number(lot_base(asset.size_decimals)),
         "size_decimals": asset.size_decimals,
         "min_value_usd": _number(MIN_ORDER_VALUE_USD),
         "max_leverage": allowed_leverage(asset, limits.max_position_usd, limits),
         "leverage": account.leverage(market.symbol),
         "position": _number(account.size_base(market.symbol)),
-        "intraday": window_data(indicators.intraday, market, names),
-        "long_term": window_data(indicators.long_term, market, names),
+        "intraday": windows.data(windows.intraday),
+        "long_term": windows.data(windows.long_term),
     }
 
 

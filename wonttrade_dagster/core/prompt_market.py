@@ -4,8 +4,9 @@ Belongs here: price, indicators and venue rules of a symbol, already in words.
 Does not belong here: the account and the prior decision (``core.prompt_account``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import polars as pl
@@ -23,20 +24,28 @@ _SCORE_DECIMALS = 2
 _PERCENT_DECIMALS = 4
 
 
+Values = Mapping[str, Sequence[float | None]]
+"""Columns of a window, oldest → newest: a few numbers are quicker read in Python than out of a frame."""
+
+
 class Printed(Mapping[str, str]):
     """Columns of a window as text, each made when the template asks for it: by its name or by its role."""
 
-    __slots__ = ("_columns", "_frame", "_write")
+    __slots__ = ("_columns", "_values", "_write")
 
     def __init__(
-        self, frame: pl.DataFrame, columns: Mapping[str, str], write: Callable[[pl.Series, str], str]
+        self,
+        values: Values,
+        columns: Mapping[str, str],
+        write: Callable[[Sequence[float | None], str], str],
     ) -> None:
-        """``columns``: what may be asked for → column; ``write``: column, as what it was asked for → text."""
-        self._frame, self._columns, self._write = frame, columns, write
+        """``columns``: what may be asked for → column; ``write``: values and their column → text."""
+        self._values, self._columns, self._write = values, columns, write
 
     def __getitem__(self, key: str) -> str:
         """The text; ``KeyError`` for what is not there."""
-        return self._write(self._frame[self._columns[key]], key)
+        column = self._columns[key]
+        return self._write(self._values[column], column)
 
     def __iter__(self) -> Iterator[str]:
         """Whatever may be asked for."""
@@ -93,17 +102,105 @@ def price_format(market: SymbolMarket) -> PriceFormat:
     return PriceFormat.of(tick_px(px, market.asset.size_decimals), px)
 
 
-def symbol_facts(
-    market: SymbolMarket,
-    indicators: SymbolIndicators,
-    limits: RiskLimits,
-    leverage: int | None,
-    names: Mapping[str, str],
-) -> SymbolFacts:
-    """Everything the prompt says of one symbol; ``names``: role → column of its indicators."""
-    fmt, asset = price_format(market), market.asset
-    funding = market.funding_rate_hourly
-    written = _Written(columns_by_key(names), _decimals(fmt, asset.size_decimals, names))
+@dataclass(frozen=True, slots=True)
+class WindowColumns:
+    """The columns of every window: what a template may ask for, and how each is printed.
+
+    Attributes:
+        by_key: candles, columns by name, columns by role → column.
+        data: columns of the JSON block: those of every prompt, and the further ones that this prompt shows.
+    """
+
+    by_key: Mapping[str, str]
+    data: tuple[str, ...]
+    _stems: Mapping[str, str]
+
+    @classmethod
+    def of(cls, names: Mapping[str, str]) -> "WindowColumns":
+        """``names``: role → column of the indicators."""
+        by_key = {column: column for column in (*_PLAIN, *names.values())} | dict(names)
+        data = tuple(names[role] for role in names if role in _DATA or role in FURTHER)
+        return cls(by_key, data, {names[role]: _STEMS.get(role, role) for role in names})
+
+    def decimals(self, fmt: PriceFormat, size_decimals: int) -> Mapping[str, int]:
+        """Column → decimals."""
+        volume = min(size_decimals, 3)
+        by_stem = {
+            "ema": fmt.average_decimals,
+            "macd": fmt.difference_decimals,
+            "rsi": _SCORE_DECIMALS,
+            "atr": fmt.difference_decimals,
+            "volume_mean": volume,
+            "volatility": _PERCENT_DECIMALS,
+            "roc": _PERCENT_DECIMALS,
+            "vwap": fmt.average_decimals,
+            "bollinger_width": _PERCENT_DECIMALS,
+            "volume_z_score": _SCORE_DECIMALS,
+        }
+        plain = dict.fromkeys(_PLAIN, fmt.px_decimals) | {"volume": volume}
+        return plain | {column: by_stem[stem] for column, stem in self._stems.items()}
+
+
+_STEMS = {
+    "ema_fast": "ema",
+    "ema_slow": "ema",
+    "macd_signal": "macd",
+    "macd_histogram": "macd",
+    "rsi_fast": "rsi",
+    "rsi_slow": "rsi",
+    "atr_fast": "atr",
+    "atr_slow": "atr",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolWindows:
+    """Both windows of a symbol, read once, and how their numbers are printed at its price."""
+
+    market: SymbolMarket
+    fmt: PriceFormat
+    columns: WindowColumns
+    decimals: Mapping[str, int]
+    intraday: Values
+    long_term: Values
+
+    @classmethod
+    def of(
+        cls, market: SymbolMarket, indicators: SymbolIndicators, columns: WindowColumns
+    ) -> "SymbolWindows":
+        """The windows of a cycle."""
+        fmt = price_format(market)
+        decimals = columns.decimals(fmt, market.asset.size_decimals)
+        windows = (_values(frame) for frame in (indicators.intraday, indicators.long_term))
+        return cls(market, fmt, columns, decimals, *windows)
+
+    def facts(self, interval: str, values: Values) -> WindowFacts:
+        """A window as the template sees it."""
+        latest, shown = (Printed(values, self.columns.by_key, each) for each in (self._latest, self._series))
+        return WindowFacts(interval, len(values["close"]), latest, shown)
+
+    def data(self, values: Values) -> dict[str, Any]:
+        """The newest indicators as numbers, rounded as the prose prints them; None when absent."""
+        newest = ((name, values[name][-1] if values[name] else None) for name in self.columns.data)
+        return {name: None if value is None else round(value, self.decimals[name]) for name, value in newest}
+
+    def _latest(self, values: Sequence[float | None], column: str) -> str:
+        return number(values[-1] if values else None, self.decimals[column])
+
+    def _series(self, values: Sequence[float | None], column: str) -> str:
+        return series(values, self.decimals[column])
+
+
+def _values(frame: pl.DataFrame) -> Values:
+    rows = frame.rows()
+    columns = zip(*rows, strict=True) if rows else repeat(())
+    return dict(zip(frame.columns, columns, strict=bool(rows)))
+
+
+def symbol_facts(windows: SymbolWindows, limits: RiskLimits, leverage: int | None) -> SymbolFacts:
+    """Everything the prompt says of one symbol."""
+    market, fmt = windows.market, windows.fmt
+    asset, funding = market.asset, market.funding_rate_hourly
     return SymbolFacts(
         symbol=market.symbol,
         price=fmt.px(market.reference_px),
@@ -120,74 +217,6 @@ def symbol_facts(
         min_value_usd=wire(MIN_ORDER_VALUE_USD),
         max_leverage=allowed_leverage(asset, limits.max_position_usd, limits),
         leverage=ABSENT if leverage is None else f"{leverage}x",
-        intraday=_window(market.intraday.interval, indicators.intraday, written),
-        long_term=_window(market.long_term.interval, indicators.long_term, written),
+        intraday=windows.facts(market.intraday.interval, windows.intraday),
+        long_term=windows.facts(market.long_term.interval, windows.long_term),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """How the columns of a symbol's windows are asked for and printed."""
-
-    columns: Mapping[str, str]
-    decimals: Mapping[str, int]
-
-    def latest(self, column: pl.Series, key: str) -> str:
-        return number(column[-1] if len(column) else None, self.decimals[self.columns[key]])
-
-    def series(self, column: pl.Series, key: str) -> str:
-        return series(column.to_list(), self.decimals[self.columns[key]])
-
-
-def _window(interval: str, frame: pl.DataFrame, written: _Written) -> WindowFacts:
-    latest, shown = (Printed(frame, written.columns, write) for write in (written.latest, written.series))
-    return WindowFacts(interval, frame.height, latest, shown)
-
-
-def columns_by_key(names: Mapping[str, str]) -> dict[str, str]:
-    """What a template may ask for → column: candles, columns by name, columns by role."""
-    return {column: column for column in (*_PLAIN, *names.values())} | dict(names)
-
-
-def _decimals(fmt: PriceFormat, size_decimals: int, names: Mapping[str, str]) -> dict[str, int]:
-    """Column → decimals."""
-    volume = min(size_decimals, 3)
-    by_stem = {
-        "ema": fmt.average_decimals,
-        "macd": fmt.difference_decimals,
-        "rsi": _SCORE_DECIMALS,
-        "atr": fmt.difference_decimals,
-        "volume_mean": volume,
-        "volatility": _PERCENT_DECIMALS,
-        "roc": _PERCENT_DECIMALS,
-        "vwap": fmt.average_decimals,
-        "bollinger_width": _PERCENT_DECIMALS,
-        "volume_z_score": _SCORE_DECIMALS,
-    }
-    plain = dict.fromkeys(_PLAIN, fmt.px_decimals) | {"volume": volume}
-    return plain | {names[role]: by_stem[_STEMS.get(role, role)] for role in names}
-
-
-_STEMS = {
-    "ema_fast": "ema",
-    "ema_slow": "ema",
-    "macd_signal": "macd",
-    "macd_histogram": "macd",
-    "rsi_fast": "rsi",
-    "rsi_slow": "rsi",
-    "atr_fast": "atr",
-    "atr_slow": "atr",
-}
-
-
-def window_data(frame: pl.DataFrame, market: SymbolMarket, names: Mapping[str, str]) -> dict[str, Any]:
-    """The newest indicators of a window as numbers, rounded as the prose prints them; None when absent.
-
-    Under the columns' names: those of every prompt, and the further ones that this prompt shows.
-    """
-    shown = [names[role] for role in names if role in _DATA or role in FURTHER]
-    decimals = _decimals(price_format(market), market.asset.size_decimals, names)
-    if frame.is_empty():
-        return dict.fromkeys(shown)
-    newest = frame.row(-1, named=True)
-    return {name: None if newest[name] is None else round(newest[name], decimals[name]) for name in shown}

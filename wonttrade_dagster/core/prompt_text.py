@@ -54,6 +54,7 @@ def utc(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, tz=UTC)
 
 
+@lru_cache(maxsize=64)
 def cycle_name(cycle_ms: int) -> str:
     """The cycle's partition key, e.g. ``2026-11-23-12:03``."""
     return utc(cycle_ms).strftime("%Y-%m-%d-%H:%M")
@@ -103,8 +104,7 @@ class PriceFormat:
     @classmethod
     def of(cls, tick: Decimal, px: Decimal) -> "PriceFormat":
         """The formats that belong to a tick and a price."""
-        px_decimals = decimals_of(tick)
-        return cls(tick, px_decimals, max(px_decimals + 1, 4 - px.adjusted()))
+        return _formats(tick, px.adjusted())
 
     @property
     def difference_decimals(self) -> int:
@@ -114,6 +114,12 @@ class PriceFormat:
     def px(self, value: Decimal | float | None) -> str:
         """A price, or ``absent``."""
         return number(value, self.px_decimals)
+
+
+@lru_cache(maxsize=1024)
+def _formats(tick: Decimal, magnitude: int) -> PriceFormat:
+    px_decimals = decimals_of(tick)
+    return PriceFormat(tick, px_decimals, max(px_decimals + 1, 4 - magnitude))
 
 
 @lru_cache(maxsize=8192)  # nine of ten points of a window stood in the prompt of the cycle before
@@ -127,4 +133,4 @@ def number(value: Decimal | float | None, decimals: int) -> str:
 
 def series(values: Iterable[float | None], decimals: int) -> str:
     """Values oldest → newest in brackets; ``null`` where an indicator has no value yet."""
-    return "[" + ", ".join("null" if v is None else number(v, decimals) for v in values) + "]"
+    return "[" + ", ".join(["null" if v is None else number(v, decimals) for v in values]) + "]"
