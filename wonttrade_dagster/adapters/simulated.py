@@ -6,7 +6,6 @@ backtest runs the live one), the port's answers (``simulated_venue``), reading h
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 import polars as pl
@@ -36,6 +35,7 @@ from wonttrade_dagster.core.simulation import (
     walk_opens,
 )
 from wonttrade_dagster.core.simulation.bars import exact
+from wonttrade_dagster.core.simulation.changed import replace
 
 HOUR_MS = 3_600_000
 

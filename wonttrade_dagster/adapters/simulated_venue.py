@@ -66,8 +66,7 @@ class SimulatedVenue(Venue):
 
     def account(self) -> AccountSnapshot:
         """Everything at the marks of the last step."""
-        now = replace(self.state, time_ms=max(self.state.time_ms, self._clock.now_ms()))
-        return account_snapshot(now, self.rules)
+        return account_snapshot(self.state, self.rules, self._clock.now_ms())
 
     def set_marks(self, marks: Mapping[str, Decimal]) -> None:
         """Let these be the prices; nothing fires until bars are walked."""

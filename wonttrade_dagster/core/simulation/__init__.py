@@ -28,7 +28,7 @@ The functions (all money ``Decimal``, all times UTC milliseconds)::
     walk_bar(state, symbol, bar, rules, slippage) -> (state, events)
     walk_bars(state, table, rules, slippage) -> (state, events)      # table: BarTable, several symbols
     walk_opens(state, opens, rules, slippage, known, time_ms) -> (state, events)
-    account_snapshot(state, rules) -> core.model.AccountSnapshot
+    account_snapshot(state, rules, at_ms) -> core.model.AccountSnapshot
     account_value_usd(state), free_margin_usd(state, rules), liquidation_px(state, symbol, rules)
     check_identities(state)                                          # raises MoneyIdentityError
 

@@ -29,7 +29,7 @@ from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
 from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
-from wonttrade_dagster.core.simulation.margin import ONE, liquidation_px
+from wonttrade_dagster.core.simulation.margin import ONE, is_any_below_maintenance, liquidation_px
 from wonttrade_dagster.core.simulation.marks import is_reached, stops_first
 from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire, reducible_base
 from wonttrade_dagster.core.simulation.quotes import bar_quote, with_slippage
@@ -209,6 +209,8 @@ class _Walker:
         return fill_resting(state, order, order.open_base, self.rules)
 
     def _liquidate(self, state: ExchangeState) -> Step:
+        if not is_any_below_maintenance(state, self.rules):
+            return state, ()
         quotes = {
             symbol: self._quote(symbol, state.marks[symbol], abs(position.size_base), state.next_oid)
             for symbol, position in state.positions.items()

@@ -57,10 +57,12 @@ def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
 
 def maintenance_tier(spec: AssetSpec, notional_usd: Decimal) -> MaintenanceTier:
     """The tier that a notional falls into; a bound belongs to the tier above it."""
-    found, *higher = maintenance_tiers(spec)
-    for tier in higher:
-        if notional_usd >= tier.lower_bound_usd:
-            found = tier
+    tiers = maintenance_tiers(spec)
+    found = tiers[0]
+    for tier in tiers:
+        if notional_usd < tier.lower_bound_usd:
+            break
+        found = tier
     return found
 
 
@@ -114,10 +116,13 @@ def cross_value_usd(state: ExchangeState) -> Decimal:
 
 def free_margin_usd(state: ExchangeState, rules: VenueRules) -> Decimal:
     """``withdrawable``: cross value − max(Σ cross margin used, 10 % of the cross notional), at least 0."""
-    cross = cross_positions(state)
-    used = _total(margin_used_usd(state, p, rules) for p in cross)
-    notional = _total(abs(value_usd(state, p)) for p in cross)
-    free = cross_value_usd(state) - max(used, MIN_TRANSFER_FRACTION * notional)
+    held = used = notional = ZERO
+    for position in cross_positions(state):
+        value = value_usd(state, position)
+        held += value
+        notional += abs(value)
+        used += abs(value) / state.setting(position.symbol, rules).leverage
+    free = state.cross_raw_usd + held - max(used, MIN_TRANSFER_FRACTION * notional)
     return max(free, ZERO)
 
 
@@ -128,15 +133,27 @@ def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules
 
 def cross_scope(state: ExchangeState, rules: VenueRules) -> MarginScope:
     """The cross account as one liquidation unit."""
-    cross = cross_positions(state)
-    needed = _total(position_maintenance_usd(state, p, rules) for p in cross)
-    return MarginScope(cross_value_usd(state), needed, cross)
+    cross, held, needed = cross_positions(state), ZERO, ZERO
+    for position in cross:
+        value = value_usd(state, position)
+        held += value
+        needed += maintenance_usd(rules.assets[position.symbol], abs(value))
+    return MarginScope(state.cross_raw_usd + held, needed, cross)
 
 
 def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
     """One isolated position as a liquidation unit."""
     equity = position.isolated_raw_usd + value_usd(state, position)
     return MarginScope(equity, position_maintenance_usd(state, position, rules), (position,))
+
+
+def is_any_below_maintenance(state: ExchangeState, rules: VenueRules) -> bool:
+    """Whether the cross account or an isolated position would be liquidated at the state's marks."""
+    cross = cross_scope(state, rules)
+    if cross.equity_usd < cross.maintenance_usd and cross.positions:
+        return True
+    isolated = (isolated_scope(state, p, rules) for p in state.positions.values() if not p.is_cross)
+    return any(scope.equity_usd < scope.maintenance_usd for scope in isolated)
 
 
 def scope_of(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
@@ -157,11 +174,21 @@ def liquidation_px(
     position = state.positions.get(symbol)
     if position is None:
         return None
-    scope = scope_of(state, position, rules)
-    size, notional = position.size_base, abs(value_usd(state, position))
-    spec = rules.assets[symbol]
-    rest = scope.equity_usd - value_usd(state, position)
-    others = scope.maintenance_usd - maintenance_usd(spec, notional)
+    return liquidation_px_in(scope_of(state, position, rules), state, position, rules, fraction)
+
+
+def liquidation_px_in(
+    scope: MarginScope,
+    state: ExchangeState,
+    position: PerpPosition,
+    rules: VenueRules,
+    fraction: Decimal = ONE,
+) -> Decimal | None:
+    """:func:`liquidation_px` of a position whose scope is known already."""
+    size, value = position.size_base, value_usd(state, position)
+    spec = rules.assets[position.symbol]
+    rest = scope.equity_usd - value
+    others = scope.maintenance_usd - maintenance_usd(spec, abs(value))
     # Maintenance is convex in the price (the largest of its tiers' lines), so equity falls below it at
     # the first line it meets: the highest root for a long, the lowest for a short.
     roots = [

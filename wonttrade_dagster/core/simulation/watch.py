@@ -8,13 +8,15 @@ monotone, so ``low <= trigger`` in ``Decimal`` implies it in floats, and the sum
 account's margin is compared with a reserve far above its rounding error.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from math import inf
 
 from wonttrade_dagster.core.simulation.bar_table import BarTable
 from wonttrade_dagster.core.simulation.margin import (
-    cross_positions,
+    MaintenanceTier,
     liquidation_px,
     maintenance_tier,
     maintenance_tiers,
@@ -26,7 +28,7 @@ RESERVE_FRACTION = 1e-9
 """Of the gross notional; floats err by less than 1e-14 of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SymbolWatch:
     """A bar matters when its low is ≤ ``low`` or its high ≥ ``high``.
 
@@ -36,6 +38,13 @@ class SymbolWatch:
     low: float = -inf
     high: float = inf
     coefficient: float = 0.0
+
+    def reach(self, px: float, *, is_below: bool) -> None:
+        """Watch one more price, which matters from above or from below."""
+        if is_below:
+            self.low = max(self.low, px)
+        else:
+            self.high = min(self.high, px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,73 +58,58 @@ class Watch:
 
 def watch(state: ExchangeState, table: BarTable, rules: VenueRules) -> Watch:
     """What to look out for in ``table`` while the account stands as it does."""
-    watches: dict[str, SymbolWatch] = {}
+    watches: defaultdict[str, SymbolWatch] = defaultdict(SymbolWatch)
     for order in state.orders.values():
-        known = watches.get(order.symbol, SymbolWatch())
-        watches[order.symbol] = _with_order(known, order)
-    margin, gross = float(state.cross_raw_usd), 0.0
-    for position in state.positions.values():
-        symbol, known = position.symbol, watches.get(position.symbol, SymbolWatch())
+        _add_order(watches[order.request.symbol], order)
+    margin, gross, has_cross = float(state.cross_raw_usd), 0.0, False
+    for symbol, position in state.positions.items():
         if not position.is_cross:
-            watches[symbol] = _with_isolated(known, position, state, rules)
+            _add_isolated(watches[symbol], position, state, rules)
             continue
-        coefficient, deduction = _line(state, position, rules)
+        has_cross, notional = True, abs(value_usd(state, position))
+        coefficient, deduction = _line(position, maintenance_tier(rules.assets[symbol], notional))
         margin += deduction
-        gross += float(abs(value_usd(state, position)))
+        gross += float(notional)
         if symbol in table.columns:
-            watches[symbol] = _with_tier(
-                SymbolWatch(known.low, known.high, coefficient), state, position, rules
-            )
+            watches[symbol].coefficient = coefficient
+            _add_tiers(watches[symbol], position, notional, maintenance_tiers(rules.assets[symbol]))
         else:
             margin += coefficient * float(state.marks[symbol])
     kept = tuple((name, found) for name, found in watches.items() if name in table.columns)
-    return Watch(kept, margin, gross * RESERVE_FRACTION if cross_positions(state) else -inf)
+    return Watch(kept, margin, gross * RESERVE_FRACTION if has_cross else -inf)
 
 
-def _with_order(known: SymbolWatch, order: StandingOrder) -> SymbolWatch:
+def _add_order(known: SymbolWatch, order: StandingOrder) -> None:
     request = order.request
     if order.is_waiting and request.trigger is not None:
-        px, is_below = float(request.trigger.trigger_px), request.fires_below
+        known.reach(float(request.trigger.trigger_px), is_below=request.fires_below)
     else:
-        px, is_below = float(request.limit_px), request.is_buy
-    if is_below:
-        return _below(known, px)
-    return _above(known, px)
+        known.reach(float(request.limit_px), is_below=request.is_buy)
 
 
-def _below(known: SymbolWatch, px: float) -> SymbolWatch:
-    return SymbolWatch(max(known.low, px), known.high, known.coefficient)
-
-
-def _above(known: SymbolWatch, px: float) -> SymbolWatch:
-    return SymbolWatch(known.low, min(known.high, px), known.coefficient)
-
-
-def _with_isolated(
+def _add_isolated(
     known: SymbolWatch, position: PerpPosition, state: ExchangeState, rules: VenueRules
-) -> SymbolWatch:
-    px = liquidation_px(state, position.symbol, rules)
-    if px is None:
-        return known if position.size_base > 0 else _above(known, -inf)
-    return _below(known, float(px)) if position.size_base > 0 else _above(known, float(px))
+) -> None:
+    px, is_long = liquidation_px(state, position.symbol, rules), position.size_base > 0
+    if px is not None:
+        known.reach(float(px), is_below=is_long)
+    elif not is_long:
+        known.reach(-inf, is_below=False)
 
 
-def _line(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> tuple[float, float]:
+def _line(position: PerpPosition, tier: MaintenanceTier) -> tuple[float, float]:
     """(slope in the price, constant) of size·price − maintenance within the present tier."""
-    tier = maintenance_tier(rules.assets[position.symbol], abs(value_usd(state, position)))
     slope = position.size_base - abs(position.size_base) * tier.rate
     return float(slope), float(tier.deduction_usd)
 
 
-def _with_tier(
-    known: SymbolWatch, state: ExchangeState, position: PerpPosition, rules: VenueRules
-) -> SymbolWatch:
+def _add_tiers(
+    known: SymbolWatch, position: PerpPosition, notional: Decimal, tiers: Sequence[MaintenanceTier]
+) -> None:
     """Stop where the notional leaves its tier: the line is another one there."""
-    size, notional = abs(position.size_base), abs(value_usd(state, position))
-    for tier in maintenance_tiers(rules.assets[position.symbol])[1:]:
-        px = float(tier.lower_bound_usd / size)
-        known = _below(known, px) if tier.lower_bound_usd <= notional else _above(known, px)
-    return known
+    size = abs(position.size_base)
+    for tier in tiers[1:]:
+        known.reach(float(tier.lower_bound_usd / size), is_below=tier.lower_bound_usd <= notional)
 
 
 def first_touched(found: Watch, table: BarTable, start: int, stop: int) -> int:
