@@ -1,20 +1,23 @@
-"""The stream that ``wonttrade up`` runs beside Dagster, and what ``wonttrade status`` says of it."""
+"""What ``wonttrade up`` does beside Dagster: the stream, what ``wonttrade status`` says of it, the end."""
 
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from loopback import Loopback
 
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamMiss
+from wonttrade_dagster.cli.home import prepare_home
 from wonttrade_dagster.cli.status import read_status
-from wonttrade_dagster.cli.up import streaming
+from wonttrade_dagster.cli.up import let_cycle_end, streaming
 from wonttrade_dagster.core.model import MarketSnapshot
 from wonttrade_dagster.defs.compose import market_data
 from wonttrade_dagster.defs.compose_stream import stream_windows
+from wonttrade_dagster.defs.live import JOB_NAME
 from wonttrade_dagster.settings import load_settings
 
 
@@ -72,3 +75,24 @@ def test_a_stream_that_fails_is_told_and_made_anew(tmp_path: Path) -> None:
             wait_for(lambda: settings.log_path.exists() and "stream_failed" in settings.log_path.read_text())
             in_the_way.unlink()
             wait_for(lambda: (read_status(settings)["stream"] or {}).get("state") == "up")
+
+
+@dg.job(name=JOB_NAME)
+def live_job() -> None:
+    pass
+
+
+def test_a_live_cycle_under_way_is_waited_for_unless_a_signal_asks_to_stop(tmp_path: Path) -> None:
+    with Loopback.serving() as loopback:
+        settings = load_settings(loopback.config(tmp_path))
+    stopping = threading.Event()
+    with dg.DagsterInstance.from_config(str(prepare_home(settings))) as instance:
+        run = instance.create_run_for_job(live_job, status=dg.DagsterRunStatus.STARTED)
+        threading.Timer(1.2, instance.report_run_failed, [run]).start()
+        began = time.monotonic()
+        let_cycle_end(settings, stopping)
+        assert 1.0 < time.monotonic() - began < 10
+        instance.create_run_for_job(live_job, status=dg.DagsterRunStatus.STARTED)
+        stopping.set()
+        let_cycle_end(settings, stopping)
+        assert time.monotonic() - began < 10

@@ -60,11 +60,21 @@ def stop(started: "subprocess.Popen[bytes]") -> int:
 
 
 def child(parent: int, words: str) -> int:
-    """The process id of the one child whose command line holds ``words``."""
-    listed = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,args="], text=True)
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    (found,) = [int(pid) for pid, ppid, arguments in rows if int(ppid) == parent and words in arguments]
+    """The process id of the one child whose command line holds ``words``; Linux."""
+    (found,) = [
+        int(status.parent.name)
+        for status in Path("/proc").glob("[0-9]*/status")
+        if f"PPid:\t{parent}\n" in _text(status)
+        and words in _text(status.with_name("cmdline")).replace("\0", " ")
+    ]
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has ended meanwhile
+        return ""
 
 
 @contextmanager

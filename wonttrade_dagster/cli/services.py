@@ -30,6 +30,7 @@ from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
 from wonttrade_dagster.settings import Settings
 
 CODE_SERVER, WEBSERVER, DAEMON = "code server", "webserver", "daemon"
+START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 RESTART_PAUSE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
@@ -44,7 +45,7 @@ class DagsterServices:
         stopping: set when the start is not to be waited for any more.
 
     Raises:
-        WontTradeError: on entering: the code server ended before it answered.
+        WontTradeError: on entering: the code server ended, or did not answer in time.
     """
 
     def __init__(
@@ -92,9 +93,12 @@ class DagsterServices:
     def _start(self) -> None:
         (self._home / WORKSPACE_NAME).write_text(workspace_yaml(self._socket), encoding="utf-8")
         self._spawn(CODE_SERVER)
+        until = time.monotonic() + START_SECONDS
         while not _answers(self._socket):
             if (code := self._processes[CODE_SERVER].poll()) is not None:
                 raise WontTradeError(f"Dagster's code server ended with code {code} before it answered")
+            if time.monotonic() > until:
+                raise WontTradeError(f"Dagster's code server did not answer within {START_SECONDS:.0f} s")
             if self._stopping.wait(_POLL_SECONDS):
                 return
         self._spawn(WEBSERVER)

@@ -53,7 +53,7 @@ def run_up(config: Path, port: int) -> int:
         failure = _supervise(dagster, stopping)
         if failure:
             dagster.end_requests()
-            _let_cycle_end(settings, stopping)
+            let_cycle_end(settings, stopping)
     if failure:
         err.print(f"wonttrade: {failure}", style="red")
     return 1 if failure else 0
@@ -111,7 +111,7 @@ def _supervise(dagster: DagsterServices, stopping: threading.Event) -> str | Non
     return None
 
 
-def _let_cycle_end(settings: Settings, stopping: threading.Event) -> None:
+def let_cycle_end(settings: Settings, stopping: threading.Event) -> None:
     """Wait for a live cycle that is under way: nobody asked to stop, and its protection may yet come."""
     under_way = dg.RunsFilter(
         job_name=JOB_NAME, statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
