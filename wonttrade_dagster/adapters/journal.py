@@ -67,6 +67,7 @@ class Journal(AuditSink):
         self._file = AppendOnlyFile(path)
         self._unsynced = 0
         self._last: tuple[int, int, int] | None = None  # inode, size, seq after our last append
+        self._gap_path = path.with_name(f"{path.name}.gap")
         self._gap_since_ms: int | None = None  # the first append that was not taken since one was
 
     def __enter__(self) -> Self:
@@ -186,10 +187,6 @@ class Journal(AuditSink):
         os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
         moved = {"bytes": len(tail), "moved_to": self._torn_path.name}
         self._write(file, "torn", 0, self._written("torn", moved))
-
-    @property
-    def _gap_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.gap")
 
     def _open_gap(self) -> None:
         """Remember that a write was not taken: what the journal does not know since then proves nothing.

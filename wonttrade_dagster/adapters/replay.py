@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, MarketHistory
@@ -83,7 +85,7 @@ class _Tape:
     intraday: ReplayWindow
     long_term: ReplayWindow
     finest: ReplayWindow
-    notional_usd: pl.Series
+    notional_usd: npt.NDArray[np.float64]
     """Volume × close of each intraday candle."""
     funding: pl.DataFrame
     funding_times_ms: tuple[int, ...]
@@ -97,7 +99,7 @@ class _Tape:
     def day_volume_usd(self, cycle_ms: int) -> float | None:
         bars = DAY_MS // self.intraday.step_ms
         end = self.intraday.closed(cycle_ms)
-        return notional_sum_usd(self.notional_usd.slice(end - bars, bars)) if end >= bars else None
+        return notional_sum_usd(self.notional_usd[end - bars : end]) if end >= bars else None
 
 
 class BacktestReplayProvider(MarketData):
@@ -254,7 +256,7 @@ class BacktestReplayProvider(MarketData):
             intraday=intraday,
             long_term=long_term,
             finest=stored.finest(intraday),
-            notional_usd=intraday.frame["volume"] * intraday.frame["close"],
+            notional_usd=(intraday.frame["volume"] * intraday.frame["close"]).to_numpy(),
             funding=funding.cast(pl.Schema(FUNDING_SCHEMA)),
             funding_times_ms=tuple(funding["time_ms"].to_list()),
             funding_rates=tuple(funding["rate_hourly"].to_list()),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from wonttrade_dagster.core.errors import ConfigurationError
@@ -140,12 +141,12 @@ def day_volume_usd(frame: pl.DataFrame, interval: str) -> float | None:
     if bars == 0 or frame.height < bars:
         return None
     last = frame.tail(bars)
-    return notional_sum_usd(last["volume"] * last["close"])
+    return notional_sum_usd((last["volume"] * last["close"]).to_numpy())
 
 
-def notional_sum_usd(notional_usd: pl.Series) -> float:
+def notional_sum_usd(notional_usd: npt.NDArray[np.float64]) -> float:
     """The sum of a gapless column; numpy's, which depends on the values alone and not on how they lie."""
-    return float(notional_usd.to_numpy().sum())
+    return float(notional_usd.sum())
 
 
 def impossible(frame: pl.DataFrame) -> pl.DataFrame:

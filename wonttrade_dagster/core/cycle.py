@@ -8,7 +8,6 @@ Expected failures are values: a stage that cannot do its work hands on a ``Stage
 """
 
 import hashlib
-import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 
 from wonttrade_dagster.core.alerts import protection_alerts
 from wonttrade_dagster.core.breaker import pause
-from wonttrade_dagster.core.codec import encode
+from wonttrade_dagster.core.codec import jsonable
 from wonttrade_dagster.core.context import ContextInputs
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.decision import JudgementInputs
@@ -258,7 +257,7 @@ def _decisions(run: CycleRun) -> DecisionRecord:
     def keep(reply: ModelReply) -> None:
         # A journal that fails here fails again before the first order, and refuses the decision then.
         with suppress(StorageError):
-            run.parts.audit.append("reply", run.cycle_ms, json.loads(encode(reply)))
+            run.parts.audit.append("reply", run.cycle_ms, jsonable(reply))
 
     record = engine.decide(run.cycle_ms, context.prompt, inputs, keep)
     return replace(with_identity(record, context.prior), fired=context.fired)

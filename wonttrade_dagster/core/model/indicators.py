@@ -6,6 +6,8 @@ Does not belong here: formulas (``core.indicators``), where the lengths come fro
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 FURTHER = ("volatility", "roc", "vwap", "bollinger_width", "volume_z_score")
 """Roles of the columns that are computed only where a template shows them, in the order of the columns."""
@@ -46,20 +48,7 @@ class IndicatorSetting:
     @property
     def names(self) -> Mapping[str, str]:
         """Role → column, in the order of the columns."""
-        macd = self.macd_suffix
-        names = {
-            "ema_fast": f"ema_{self.ema_fast_bars}",
-            "ema_slow": f"ema_{self.ema_slow_bars}",
-            "macd": f"macd{macd}",
-            "macd_signal": f"macd_signal{macd}",
-            "macd_histogram": f"macd_histogram{macd}",
-            "rsi_fast": f"rsi_{self.rsi_fast_bars}",
-            "rsi_slow": f"rsi_{self.rsi_slow_bars}",
-            "atr_fast": f"atr_{self.atr_fast_bars}",
-            "atr_slow": f"atr_{self.atr_slow_bars}",
-            "volume_mean": f"volume_mean_{self.volume_mean_bars}",
-        }
-        return names | {role: f"{role}_{self.further_bars(role)}" for role in self.further}
+        return _names_of(self)
 
     @property
     def macd_suffix(self) -> str:
@@ -94,6 +83,26 @@ class IndicatorSetting:
         averages = (self.ema_slow_bars, 2.0), (self.macd_slow_bars + self.macd_signal_bars, 2.0)
         wilder = (self.rsi_slow_bars, 1.0), (self.atr_slow_bars, 1.0)
         return all(_kept(length, part, bars) < _FORGOTTEN for length, part in (*averages, *wilder))
+
+
+@lru_cache(maxsize=64)  # asked for a dozen times a cycle
+def _names_of(setting: IndicatorSetting) -> Mapping[str, str]:
+    macd = setting.macd_suffix
+    names = {
+        "ema_fast": f"ema_{setting.ema_fast_bars}",
+        "ema_slow": f"ema_{setting.ema_slow_bars}",
+        "macd": f"macd{macd}",
+        "macd_signal": f"macd_signal{macd}",
+        "macd_histogram": f"macd_histogram{macd}",
+        "rsi_fast": f"rsi_{setting.rsi_fast_bars}",
+        "rsi_slow": f"rsi_{setting.rsi_slow_bars}",
+        "atr_fast": f"atr_{setting.atr_fast_bars}",
+        "atr_slow": f"atr_{setting.atr_slow_bars}",
+        "volume_mean": f"volume_mean_{setting.volume_mean_bars}",
+    }
+    return MappingProxyType(
+        names | {role: f"{role}_{setting.further_bars(role)}" for role in setting.further}
+    )
 
 
 def _kept(length: int, part: float, bars: int) -> float:
