@@ -33,7 +33,8 @@ from wonttrade_dagster.settings import Settings
 CADENCE_MINUTES = 15
 GOAL_SECONDS, GOAL_FRACTION = 15.0, 0.10
 START_SECONDS = 180.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
+"""Each answer costs the webserver tens of milliseconds of the cores on which the run computes."""
 _RUNNING = {"REQUESTED", "CANCELING"}
 
 
