@@ -11,6 +11,7 @@ from decimal import Decimal
 import polars as pl
 
 from wonttrade_dagster.adapters.simulated_venue import SimulatedVenue
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.execution import ExecutionService
 from wonttrade_dagster.core.model import (
@@ -35,7 +36,6 @@ from wonttrade_dagster.core.simulation import (
     walk_opens,
 )
 from wonttrade_dagster.core.simulation.bars import exact
-from wonttrade_dagster.core.simulation.changed import replace
 
 HOUR_MS = 3_600_000
 
@@ -182,8 +182,8 @@ class SimulatedExecutor(Executor):
             index = max(index, upto)
             events += self._pay(table, index, hour_ms, payments)
         events += self._walk(table, index, end)
-        for symbol, stretch in ahead.items():
-            self._know(symbol, stretch, stretch.opened_before(to_ms))
+        for symbol, stretch in bars.items():
+            self._know(symbol, stretch, to_ms)
         self._walked_ms = to_ms
         self.venue.history.record(events)
         check_identities(self.venue.state)
@@ -205,13 +205,13 @@ class SimulatedExecutor(Executor):
         """The bars to walk; the one before them gives the price to a symbol that has none."""
         lived_ms = self._walked_ms - self._walked_ms % self._bar_ms.get(symbol, 1)
         start = stretch.opened_before(lived_ms)
-        self._know(symbol, stretch, start)
         if start > stretch.start and symbol not in self.venue.state.marks:
             self.venue.set_marks({symbol: exact(stretch.columns.close[start - 1])})
         return stretch.rows(start, stretch.stop)
 
-    def _know(self, symbol: str, stretch: BarStretch, end: int) -> None:
-        """The last bar before row ``end`` is the newest that has closed."""
+    def _know(self, symbol: str, stretch: BarStretch, to_ms: int) -> None:
+        """The last bar that opens before then is the newest that has closed."""
+        end = stretch.opened_before(to_ms)
         if end > stretch.start:
             self.venue.known_bars[symbol] = stretch.bar(end - 1)
 

@@ -5,9 +5,9 @@ Does not belong here: any rule of the exchange (``core.simulation``), letting ti
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     ActionResult,

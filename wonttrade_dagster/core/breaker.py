@@ -7,8 +7,7 @@ Closed → ``failures`` failed cycles in a row → open for ``first_pause_ms`` �
 when it works, else open for twice as long, up to ``max_pause_ms``.
 """
 
-from dataclasses import replace
-
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import BreakerRules, BreakerState, Refusal
 from wonttrade_dagster.core.utc import utc_text
 

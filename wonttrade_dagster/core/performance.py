@@ -12,12 +12,13 @@ defined (no variance, too few points) are None, never 0 and never NaN. Frames ar
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypedDict
 
 import polars as pl
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import EquityPoint, ExecutionReport, Fill, ReturnSums
 from wonttrade_dagster.core.round_trips import RoundTrip, round_trips, time_in_market_ms
 
@@ -199,13 +200,19 @@ def with_point(sums: ReturnSums, time_ms: int, value_usd: float, transfers_usd: 
             point): no part of the return.
     """
     before = sums.last_value_usd + max(transfers_usd, 0.0)
-    sums = replace(sums, last_at_ms=time_ms, last_value_usd=value_usd)
     if not sums.is_defined or before <= 0:
-        return replace(sums, is_defined=False)
+        return replace(sums, last_at_ms=time_ms, last_value_usd=value_usd, is_defined=False)
     simple_return = (value_usd + max(-transfers_usd, 0.0)) / before - 1.0
     count, deviation = sums.count + 1, simple_return - sums.mean
     mean = sums.mean + deviation / count
-    return replace(sums, count=count, mean=mean, squares=sums.squares + deviation * (simple_return - mean))
+    return replace(
+        sums,
+        last_at_ms=time_ms,
+        last_value_usd=value_usd,
+        count=count,
+        mean=mean,
+        squares=sums.squares + deviation * (simple_return - mean),
+    )
 
 
 def sharpe_of(sums: ReturnSums) -> float | None:

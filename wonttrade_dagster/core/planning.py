@@ -8,9 +8,10 @@ Does not belong here: which orders lead to a target (``core.reconcile``), sendin
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import StorageError, VenueError
@@ -167,7 +168,7 @@ class _Scene:
     now_ms: int
 
     def plan(self, cycle_ms: int, outcome: Decision | Refusal, prior: Decision | None) -> ExecutionPlan:
-        made = self.reconciler.plan(
+        return self.reconciler.plan(
             cycle_ms=cycle_ms,
             outcome=outcome,
             account=self.account,
@@ -175,4 +176,3 @@ class _Scene:
             prior=prior,
             now_ms=self.now_ms,
         )
-        return replace(made, account=self.account)

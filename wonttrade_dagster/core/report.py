@@ -5,11 +5,11 @@ Does not belong here: reading them, keeping it, drawing it.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
 
 from wonttrade_dagster.core.breaker import after_cycle
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import (
     NOTHING_SPENT,
     UNBROKEN,

@@ -10,9 +10,10 @@ cycle; one too few leaves a position bare. That is why it is tried again where a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.errors import VenueError
 from wonttrade_dagster.core.model import (
     ActionResult,

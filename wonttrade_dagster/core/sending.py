@@ -5,8 +5,9 @@ Does not belong here: which order comes next (``core.execution``), how it travel
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.client_order_id import cloid
 from wonttrade_dagster.core.errors import StorageError, VenueError
 from wonttrade_dagster.core.model import ActionResult, ActionStatus, AssetSpec, ExecutionRules, PlaceOrder

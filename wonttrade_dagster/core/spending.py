@@ -5,9 +5,9 @@ server does), reading prices (``settings``).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import (
     ModelPrice,
     ModelReply,

@@ -5,9 +5,10 @@ Does not belong here: how the venue is asked, what is made of the answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.errors import HistoryError, VenueError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
@@ -26,12 +27,12 @@ from wonttrade_dagster.core.transfers import (
     TOLERANCE_USD,
     WAITS,
     after_transfers,
-    at_value,
     booking_of,
     cash_usd,
     earned_usd,
     is_only_funded,
     net_usd,
+    return_at,
     transfer_alerts,
 )
 
@@ -214,8 +215,9 @@ def performance_at(account: AccountSnapshot, last: CycleReport | None, cycle_ms:
         booking = booking_of(account, account.venue_time_ms or account.taken_at_ms)
         value_usd = account.account_value_usd
         return PerformanceSoFar(value_usd, 0.0, None, zero, zero, cycle_ms, 1, booking=booking)
-    before = replace(last.performance, invocations=last.performance.invocations + 1)
-    return at_value(before, account.account_value_usd)
+    before = last.performance
+    fraction = return_at(before, account.account_value_usd)
+    return replace(before, invocations=before.invocations + 1, return_fraction=fraction)
 
 
 def with_activity(

@@ -9,9 +9,9 @@ never a return, and money that comes to a nearly empty account and is traded at 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     Booking,
@@ -79,11 +79,14 @@ def growth(performance: PerformanceSoFar, value_usd: Decimal) -> Decimal:
 
 def at_value(performance: PerformanceSoFar, value_usd: Decimal) -> PerformanceSoFar:
     """The performance with the return at an account value."""
+    return replace(performance, return_fraction=return_at(performance, value_usd))
+
+
+def return_at(performance: PerformanceSoFar, value_usd: Decimal) -> float:
+    """The return at an account value, as a fraction."""
     if performance.basis is None:
-        fraction = float(value_usd / performance.opening_equity_usd) - 1.0
-    else:
-        fraction = float(growth(performance, value_usd)) - 1.0
-    return replace(performance, return_fraction=fraction)
+        return float(value_usd / performance.opening_equity_usd) - 1.0
+    return float(growth(performance, value_usd)) - 1.0
 
 
 def after_transfers(

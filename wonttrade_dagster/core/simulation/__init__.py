@@ -12,7 +12,7 @@ venue's behaviour is not established, stand in the docstrings of the modules:
 - ``fills``: what a fill does to an account, ``marks``: a new price fires triggers and matches orders,
 - ``liquidation``, ``margin``: what an account is worth and needs, ``identities``: the check,
 - ``bars``: walking candles between two decisions, ``slippage``, ``quotes``: what a taker pays on them,
-- ``history``: the log of events, ``changed``: a record with some fields changed, quickly.
+- ``history``: the log of events.
 
 The functions (all money ``Decimal``, all times UTC milliseconds)::
 

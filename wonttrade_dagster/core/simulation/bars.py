@@ -20,13 +20,13 @@ The mark is the traded price (history knows no mark). Fired triggers and liquida
 against the account; depth is unlimited.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
 from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
 from wonttrade_dagster.core.simulation.margin import ONE, is_any_below_maintenance, liquidation_px
@@ -166,15 +166,9 @@ class _Walker:
     def jump(self, state: ExchangeState, symbols: tuple[str, ...]) -> Step:
         """The opens: whatever lies beyond the new price already, liquidation first."""
         state, events = self._liquidate(state)
-        for order in sorted(state.orders.values(), key=stops_first):
-            mark = state.marks.get(order.symbol)
-            if order.symbol not in symbols or mark is None or order.oid not in state.orders:
-                continue
-            if is_reached(order, mark):
-                state, more = self._fire(state, order)
-                events += more
-            elif _is_through(order, mark):
-                state, more = fill_resting(state, order, order.open_base, self.rules)
+        for order in sorted(_met_at_marks(state, symbols), key=stops_first):
+            if order.oid in state.orders:
+                state, more = self._run(state, order)
                 events += more
         return state, events
 
@@ -291,6 +285,13 @@ def _is_met(order: StandingOrder, to_px: Decimal, *, is_down: bool) -> bool:
     if order.is_waiting:
         return order.request.fires_below == is_down and is_reached(order, to_px)
     return order.request.is_buy == is_down and _is_through(order, to_px)
+
+
+def _met_at_marks(state: ExchangeState, symbols: Collection[str]) -> Sequence[StandingOrder]:
+    """The orders that the present prices have reached; what they do moves no price."""
+    marks = state.marks
+    waiting = (order for order in state.orders.values() if order.symbol in symbols)
+    return [o for o in waiting if is_reached(o, marks[o.symbol]) or _is_through(o, marks[o.symbol])]
 
 
 def _is_through(order: StandingOrder, px: Decimal) -> bool:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import Leg
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
     ExchangeState,

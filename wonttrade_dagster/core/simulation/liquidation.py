@@ -13,9 +13,9 @@ nothing is left (and nothing is owed: a gap beyond bankruptcy is the venue's los
 from collections.abc import Mapping
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import floor_size
 from wonttrade_dagster.core.simulation.admission import take
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.fills import FillCause, apply_fill
 from wonttrade_dagster.core.simulation.margin import (
     MarginScope,

@@ -7,9 +7,9 @@ Does not belong here: what the market does inside a candle (``bars``).
 from collections.abc import Mapping
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.simulation.admission import crossing, take
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.fills import with_position
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate

@@ -7,8 +7,8 @@ Does not belong here: when a trigger fires (``marks``, ``bars``), the checks at 
 from collections.abc import Sequence
 from decimal import Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.simulation.admission import crossing, reduces, screen_margin, take
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.fills import FillCause, apply_fill
 from wonttrade_dagster.core.simulation.records import (
     ZERO,

@@ -7,6 +7,7 @@ Does not belong here: what a moving price does (``marks``, ``bars``), the wire f
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.simulation.admission import (
     Rejection,
@@ -15,7 +16,6 @@ from wonttrade_dagster.core.simulation.admission import (
     screen_margin,
     take,
 )
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.fills import MARGIN_QUANTUM_USD, with_position
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.margin import (

@@ -7,8 +7,8 @@ Does not belong here: how much slippage (``slippage``), matching.
 from collections.abc import Iterable
 from decimal import Context, Decimal
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
-from wonttrade_dagster.core.simulation.changed import replace
 from wonttrade_dagster.core.simulation.records import Event, Execution, Level, Quote, VenueRules
 from wonttrade_dagster.core.simulation.slippage import BPS, Slippage, Taking, slippage_bps
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.simulation import ExchangeState, PerpPosition, Slippage, VenueRules
-from wonttrade_dagster.core.simulation.changed import replace
 
 STATE = ExchangeState(5, cross_raw_usd=Decimal(7), marks={"BTC": Decimal(84_000)})
 POSITION = PerpPosition("BTC", Decimal(1), Decimal(84_000))

@@ -2,8 +2,8 @@
 
 Belongs here: that one function. Does not belong here: what is changed and why.
 
-A step of the exchange makes some ten new records, and finding out anew which fields a class has took most of
-the time of a backtest without a model.
+A step of the simulated exchange makes some ten new records, a cycle some thirty, and finding out anew which
+fields a class has took most of the time of a backtest without a model.
 """
 
 from collections.abc import Callable
