@@ -7,7 +7,6 @@ Does not belong here: what a bar does to an account (``simulated``), the loop (`
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from wonttrade_dagster.adapters.clock import FixedClock
@@ -45,16 +44,15 @@ class BacktestWalk:
     _history: Mapping[str, BarStretch] = field(init=False, repr=False)
     _look_back_ms: Mapping[str, int] = field(init=False, repr=False)
     """By symbol: two bars."""
-    _rates: Mapping[str, Sequence[tuple[int, float]]] = field(init=False, repr=False)
-    """By symbol: time and hourly rate, ascending."""
+    _rates: Mapping[str, tuple[Sequence[int], Sequence[float]]] = field(init=False, repr=False)
+    """By symbol: times, ascending, and hourly rates."""
 
     def __post_init__(self) -> None:
         replay, intervals = self.replay, self.replay.bar_intervals
         self._history = {s: BarStretch.of(replay.bars(s, 0, _END_OF_TIME_MS)) for s in intervals}
         self._look_back_ms = {s: 2 * interval_ms(interval) for s, interval in intervals.items()}
         rates = {s: replay.funding_between(s, 0, _END_OF_TIME_MS) for s in intervals}
-        columns = ("time_ms", "rate_hourly")
-        self._rates = {s: tuple(each.select(columns).iter_rows()) for s, each in rates.items()}
+        self._rates = {s: (tuple(each["time_ms"]), tuple(each["rate_hourly"])) for s, each in rates.items()}
 
     @property
     def busy_until_ms(self) -> int:
@@ -94,12 +92,14 @@ class BacktestWalk:
 
     def _funding(self, since_ms: int, to_ms: int) -> dict[str, Sequence[tuple[int, float]]]:
         """Due in ``(since_ms, to_ms]``: who opens a position at the full hour does not pay that hour's."""
-        return {symbol: _due(rates, since_ms, to_ms) for symbol, rates in self._rates.items()}
+        return {s: _due(times, rates, since_ms, to_ms) for s, (times, rates) in self._rates.items()}
 
 
-def _due(rates: Sequence[tuple[int, float]], since_ms: int, to_ms: int) -> Sequence[tuple[int, float]]:
-    start, end = (bisect_right(rates, bound_ms, key=itemgetter(0)) for bound_ms in (since_ms, to_ms))
-    return rates[start:end]
+def _due(
+    times: Sequence[int], rates: Sequence[float], since_ms: int, to_ms: int
+) -> Sequence[tuple[int, float]]:
+    start, end = bisect_right(times, since_ms), bisect_right(times, to_ms)
+    return tuple(zip(times[start:end], rates[start:end], strict=True)) if start < end else ()
 
 
 def _plain(event: object) -> Mapping[str, Any]:

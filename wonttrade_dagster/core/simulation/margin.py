@@ -7,7 +7,7 @@ Formulas: protocol.md §10.1 (verified on recordings), §10.3 (tiers), Hyperliqu
 "Liquidations" for the cross liquidation price.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -57,7 +57,10 @@ def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
 
 def maintenance_tier(spec: AssetSpec, notional_usd: Decimal) -> MaintenanceTier:
     """The tier that a notional falls into; a bound belongs to the tier above it."""
-    tiers = maintenance_tiers(spec)
+    return _tier_at(maintenance_tiers(spec), notional_usd)
+
+
+def _tier_at(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> MaintenanceTier:
     found = tiers[0]
     for tier in tiers:
         if notional_usd < tier.lower_bound_usd:
@@ -68,7 +71,11 @@ def maintenance_tier(spec: AssetSpec, notional_usd: Decimal) -> MaintenanceTier:
 
 def maintenance_usd(spec: AssetSpec, notional_usd: Decimal) -> Decimal:
     """Maintenance margin of one position."""
-    tier = maintenance_tier(spec, notional_usd)
+    return _maintenance_usd(maintenance_tiers(spec), notional_usd)
+
+
+def _maintenance_usd(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> Decimal:
+    tier = _tier_at(tiers, notional_usd)
     return notional_usd * tier.rate - tier.deduction_usd
 
 
@@ -186,14 +193,14 @@ def liquidation_px_in(
 ) -> Decimal | None:
     """:func:`liquidation_px` of a position whose scope is known already."""
     size, value = position.size_base, value_usd(state, position)
-    spec = rules.assets[position.symbol]
+    tiers = maintenance_tiers(rules.assets[position.symbol])
     rest = scope.equity_usd - value
-    others = scope.maintenance_usd - maintenance_usd(spec, abs(value))
+    others = scope.maintenance_usd - _maintenance_usd(tiers, abs(value))
     # Maintenance is convex in the price (the largest of its tiers' lines), so equity falls below it at
     # the first line it meets: the highest root for a long, the lowest for a short.
     roots = [
         (fraction * (others - tier.deduction_usd) - rest) / (size - fraction * abs(size) * tier.rate)
-        for tier in maintenance_tiers(spec)
+        for tier in tiers
     ]
     found = max(roots) if size > 0 else min(roots)
     return found if found > 0 else None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 
 from wonttrade_dagster.core.model import AssetSpec, Fill, Leg
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD
@@ -177,6 +178,9 @@ class LeverageSetting:
     is_cross: bool = True
 
 
+_setting = cache(LeverageSetting)  # the few that there are, asked for a dozen times a cycle
+
+
 @dataclass(frozen=True, slots=True)
 class PerpPosition:
     """One open position.
@@ -247,12 +251,7 @@ class ExchangeState:
         if symbol in self.settings:
             return self.settings[symbol]
         spec = rules.assets[symbol]
-        return LeverageSetting(
-            min(rules.default_leverage, spec.max_leverage), is_cross=not spec.only_isolated
-        )
-
-
-# --- what happened ---------------------------------------------------------------------------------
+        return _setting(min(rules.default_leverage, spec.max_leverage), not spec.only_isolated)
 
 
 @dataclass(frozen=True, slots=True)
