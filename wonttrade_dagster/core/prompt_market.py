@@ -6,14 +6,11 @@ Does not belong here: the account and the prior decision (``core.prompt_account`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
-
-import polars as pl
 
 from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.invalidation import FUNDING_PERCENT_DECIMALS
-from wonttrade_dagster.core.model import FURTHER, RiskLimits, SymbolIndicators, SymbolMarket
+from wonttrade_dagster.core.model import FURTHER, Columns, RiskLimits, SymbolIndicators, SymbolMarket
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
 from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, percent, series, usd
 
@@ -24,10 +21,6 @@ _SCORE_DECIMALS = 2
 _PERCENT_DECIMALS = 4
 
 
-Values = Mapping[str, Sequence[float | None]]
-"""Columns of a window, oldest → newest: a few numbers are quicker read in Python than out of a frame."""
-
-
 class Printed(Mapping[str, str]):
     """Columns of a window as text, each made when the template asks for it: by its name or by its role."""
 
@@ -35,7 +28,7 @@ class Printed(Mapping[str, str]):
 
     def __init__(
         self,
-        values: Values,
+        values: Columns,
         columns: Mapping[str, str],
         write: Callable[[Sequence[float | None], str], str],
     ) -> None:
@@ -161,8 +154,8 @@ class SymbolWindows:
     fmt: PriceFormat
     columns: WindowColumns
     decimals: Mapping[str, int]
-    intraday: Values
-    long_term: Values
+    intraday: Columns
+    long_term: Columns
 
     @classmethod
     def of(
@@ -171,15 +164,15 @@ class SymbolWindows:
         """The windows of a cycle."""
         fmt = price_format(market)
         decimals = columns.decimals(fmt, market.asset.size_decimals)
-        windows = (_values(frame) for frame in (indicators.intraday, indicators.long_term))
+        windows = indicators.intraday_columns, indicators.long_term_columns
         return cls(market, fmt, columns, decimals, *windows)
 
-    def facts(self, interval: str, values: Values) -> WindowFacts:
+    def facts(self, interval: str, values: Columns) -> WindowFacts:
         """A window as the template sees it."""
         latest, shown = (Printed(values, self.columns.by_key, each) for each in (self._latest, self._series))
         return WindowFacts(interval, len(values["close"]), latest, shown)
 
-    def data(self, values: Values) -> dict[str, Any]:
+    def data(self, values: Columns) -> dict[str, Any]:
         """The newest indicators as numbers, rounded as the prose prints them; None when absent."""
         newest = ((name, values[name][-1] if values[name] else None) for name in self.columns.data)
         return {name: None if value is None else round(value, self.decimals[name]) for name, value in newest}
@@ -189,12 +182,6 @@ class SymbolWindows:
 
     def _series(self, values: Sequence[float | None], column: str) -> str:
         return series(values, self.decimals[column])
-
-
-def _values(frame: pl.DataFrame) -> Values:
-    rows = frame.rows()
-    columns = zip(*rows, strict=True) if rows else repeat(())
-    return dict(zip(frame.columns, columns, strict=bool(rows)))
 
 
 def symbol_facts(windows: SymbolWindows, limits: RiskLimits, leverage: int | None) -> SymbolFacts:

@@ -13,7 +13,7 @@ import polars as pl
 
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
-from wonttrade_dagster.core.model import IndicatorSnapshot, MarketSnapshot, Stage, SymbolMarket
+from wonttrade_dagster.core.model import Columns, IndicatorSnapshot, MarketSnapshot, Stage, SymbolMarket
 
 _OF_NUMBERS = "numbers:"
 
@@ -31,9 +31,9 @@ def indicator_seal(indicators: IndicatorSnapshot) -> str:
     """Of every number of every window, bit by bit, and of the names of the columns."""
     found = hashlib.sha256(str(indicators.cycle_ms).encode())
     for symbol in indicators.symbols:
-        for frame in (symbol.intraday, symbol.long_term):
-            found.update(f"{symbol.symbol} {' '.join(frame.columns)}".encode())
-            found.update(_bits(frame))
+        for columns in (symbol.intraday_columns, symbol.long_term_columns):
+            found.update(f"{symbol.symbol} {' '.join(columns)}".encode())
+            found.update(_bits(columns))
     return _OF_NUMBERS + found.hexdigest()
 
 
@@ -69,10 +69,7 @@ def _newest(frame: pl.DataFrame) -> tuple[object, ...]:
     return frame.row(-1) if frame.height else ()
 
 
-def _bits(frame: pl.DataFrame) -> bytes:
-    """The rows one after the other as 64-bit floats, which hold times in ms exactly; a null is a NaN."""
-    numbers = list(chain.from_iterable(frame.rows()))
-    try:
-        return array("d", numbers).tobytes()
-    except TypeError:
-        return array("d", [math.nan if value is None else value for value in numbers]).tobytes()
+def _bits(columns: Columns) -> bytes:
+    """Column after column as 64-bit floats, which hold times in ms exactly; a null is a NaN."""
+    numbers = chain.from_iterable(columns.values())
+    return array("d", [math.nan if value is None else value for value in numbers]).tobytes()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
+from itertools import repeat
 from typing import Annotated
 
 import polars as pl
@@ -139,7 +140,11 @@ class MarketSnapshot:
         raise KeyError(symbol)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+Columns = Mapping[str, tuple[float | None, ...]]
+"""Name → values, oldest first: a few rows are quicker read in Python than out of a frame."""
+
+
+@dataclass(frozen=True, eq=False)  # without slots: see ``CandleSeries``
 class SymbolIndicators:
     """The last points of both windows with indicator columns appended, oldest first.
 
@@ -151,12 +156,28 @@ class SymbolIndicators:
     intraday: Frame
     long_term: Frame
 
+    @cached_property
+    def intraday_columns(self) -> Columns:
+        """Every column of the intraday window; the prompt and the seal of a cycle read them all."""
+        return _columns(self.intraday)
+
+    @cached_property
+    def long_term_columns(self) -> Columns:
+        """Every column of the long-term window."""
+        return _columns(self.long_term)
+
     @property
     def main_columns(self) -> tuple[str, ...]:
         """The close and what was computed, without MACD's signal and histogram and the mean volume."""
         computed = (name for name in self.intraday.columns if name not in CANDLE_SCHEMA)
         left_out = ("macd_signal", "macd_histogram", "volume_mean")
         return ("close", *(name for name in computed if not name.startswith(left_out)))
+
+
+def _columns(frame: pl.DataFrame) -> Columns:
+    rows = frame.rows()
+    columns = zip(*rows, strict=True) if rows else repeat(())
+    return dict(zip(frame.columns, columns, strict=bool(rows)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
