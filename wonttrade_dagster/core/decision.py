@@ -30,7 +30,6 @@ from wonttrade_dagster.core.model import (
     PriorPlan,
     Refusal,
     RiskLimits,
-    SymbolMarket,
     TargetPosition,
     Violation,
 )
@@ -82,7 +81,7 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
         violations.extend(_judge_target(entry, gridded[name], inputs))
     violations.extend(_judge_prior_plan(reply, gridded, inputs))
     violations.extend(_judge_conditions(reply, inputs))
-    violations.extend(_judge_portfolio(by_symbol, gridded, inputs))
+    violations.extend(_judge_portfolio(gridded.values(), inputs))
     if violations:
         return refusal_of(violations)
     return _decision(reply, gridded, inputs)
@@ -109,20 +108,19 @@ class _Entry:
 class _Gridded:
     """A target on the venue's grid; a price that cannot be a price stays None."""
 
-    size: Decimal
+    want: Want
     stop_loss: Decimal | None
     take_profit: Decimal | None
-    market: SymbolMarket
-    held: Decimal
     side: int
     """1 long, −1 short: the side that was asked for, even where less than a lot of it is left."""
 
     @property
-    def notional_usd(self) -> Decimal:
-        return abs(self.size) * self.market.reference_px
+    def size(self) -> Decimal:
+        return self.want.size_base
 
-    def want(self, margin_usd: Decimal | None) -> Want:
-        return Want(self.market.asset, self.size, self.held, self.market.reference_px, margin_usd)
+    @property
+    def held(self) -> Decimal:
+        return self.want.held_base
 
 
 def _by_symbol(
@@ -157,12 +155,12 @@ def _price_on_grid(px: Decimal | None, size_decimals: int) -> Decimal | None:
 def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
     market = inputs.market.market(target.symbol)
     decimals = market.asset.size_decimals
+    size = floor_size(target.target_size, decimals) + _ZERO  # + 0 turns -0 into 0
+    held = inputs.account.size_base(target.symbol)
     return _Gridded(
-        floor_size(target.target_size, decimals) + _ZERO,  # + 0 turns -0 into 0
+        Want(market.asset, size, held, market.reference_px, target.margin),
         _price_on_grid(target.stop_loss, decimals),
         _price_on_grid(target.take_profit, decimals),
-        market,
-        inputs.account.size_base(target.symbol),
         (target.target_size > 0) - (target.target_size < 0),
     )
 
@@ -194,15 +192,15 @@ def _judge_flat(entry: _Entry) -> Iterator[Violation]:
 
 
 def _judge_size(entry: _Entry, gridded: _Gridded) -> Iterator[Violation]:
-    path, asset = f"{entry.path}.target_size", gridded.market.asset
+    path, asset = f"{entry.path}.target_size", gridded.want.asset
     if gridded.size == 0:
         detail = f"{wire(entry.target.target_size)} is less than one lot of {asset.symbol}"
         yield Violation("size_below_lot", path, detail)
     # A holding that is kept as it is needs no order, so the venue's minimum does not bind it.
-    elif gridded.size != gridded.held and is_below_minimum(gridded.size, gridded.market.reference_px):
+    elif gridded.size != gridded.held and is_below_minimum(gridded.size, gridded.want.px):
         detail = f"{wire(gridded.size)} {asset.symbol} is worth less than the venue's minimum of 10 USD"
         yield Violation("below_minimum_value", path, detail)
-    if asset.is_delisted and gridded.want(None).increases_exposure:
+    if asset.is_delisted and gridded.want.increases_exposure:
         yield Violation("symbol_delisted", path, f"{asset.symbol} is delisted: it can only be reduced")
 
 
@@ -216,22 +214,20 @@ def _judge_protection(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs)
             yield Violation(f"missing_{name}", path, f"{entry.target.symbol} is not flat and has no {name}")
         elif px is None:
             yield Violation("price_not_positive", path, f"{name} must be above 0 on the venue's price grid")
-        elif (px - gridded.market.reference_px) * toward * gridded.side <= 0:
+        elif (px - gridded.want.px) * toward * gridded.side <= 0:
             yield Violation(f"{name}_wrong_side", path, _wrong_side(name, px, gridded))
         elif _is_too_small_to_rest(px, gridded):
-            detail = (
-                f"{name} {wire(px)} of {wire(abs(gridded.size))} {entry.target.symbol} would be an order "
-            )
-            detail += "worth less than the venue's minimum of 10 USD"
+            order = f"{name} {wire(px)} of {wire(abs(gridded.size))} {entry.target.symbol}"
+            detail = f"{order} would be an order worth less than the venue's minimum of 10 USD"
             yield Violation("protection_below_minimum", path, detail)
     yield from _judge_liquidation(entry, gridded, inputs.account)
 
 
 def _is_too_small_to_rest(trigger_px: Decimal, gridded: _Gridded) -> bool:
     """Valued at the limit price of its order, the lower of the two readings of the venue's rule."""
-    if gridded.size == gridded.held or is_below_minimum(gridded.size, gridded.market.reference_px):
+    if gridded.size == gridded.held or is_below_minimum(gridded.size, gridded.want.px):
         return False  # what stands already needs no new order; a size below the minimum says so itself
-    decimals = gridded.market.asset.size_decimals
+    decimals = gridded.want.asset.size_decimals
     limit_px = trigger_limit_px(trigger_px, decimals, is_buy=gridded.side < 0)
     return is_below_minimum(gridded.size, min(limit_px, trigger_px))
 
@@ -239,7 +235,7 @@ def _is_too_small_to_rest(trigger_px: Decimal, gridded: _Gridded) -> bool:
 def _wrong_side(name: str, px: Decimal, gridded: _Gridded) -> str:
     side = "long" if gridded.side > 0 else "short"
     should = "below" if (name == "stop_loss") == (gridded.side > 0) else "above"
-    return f"{name} {wire(px)} of a {side} must be {should} the price {wire(gridded.market.reference_px)}"
+    return f"{name} {wire(px)} of a {side} must be {should} the price {wire(gridded.want.px)}"
 
 
 def _judge_liquidation(entry: _Entry, gridded: _Gridded, account: AccountSnapshot) -> Iterator[Violation]:
@@ -256,7 +252,7 @@ def _judge_liquidation(entry: _Entry, gridded: _Gridded, account: AccountSnapsho
 
 
 def _judge_limits(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> Iterator[Violation]:
-    limits, notional, symbol = inputs.limits, gridded.notional_usd, entry.target.symbol
+    limits, notional, symbol = inputs.limits, gridded.want.notional_usd, entry.target.symbol
     if notional > limits.max_position_usd:
         detail = f"{symbol} would be worth {_usd(notional)}, the limit is {_usd(limits.max_position_usd)}"
         yield Violation("position_limit", f"{entry.path}.target_size", detail)
@@ -268,7 +264,7 @@ def _judge_limits(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> 
         yield Violation("margin_not_positive", path, "margin must be above 0, or null")
         return
     leverage = asked_leverage(notional, margin)
-    allowed = allowed_leverage(gridded.market.asset, notional, limits)
+    allowed = allowed_leverage(gridded.want.asset, notional, limits)
     if leverage > allowed:
         detail = f"{symbol}: {_usd(notional)} on {_usd(margin)} is leverage {leverage}, allowed is {allowed}"
         yield Violation("leverage_limit", path, detail)
@@ -276,22 +272,21 @@ def _judge_limits(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> 
 
 def _judge_standing_leverage(path: str, gridded: _Gridded, account: AccountSnapshot) -> Iterator[Violation]:
     """Without a margin the leverage stays as it is, and the venue's tier binds it all the same."""
-    asset, notional = gridded.market.asset, gridded.notional_usd
+    if not gridded.want.increases_exposure:
+        return
+    asset, notional = gridded.want.asset, gridded.want.notional_usd
     leverage, allowed = account.leverage(asset.symbol), tier_leverage(asset, notional)
-    if gridded.want(None).increases_exposure and leverage is not None and leverage > allowed:
+    if leverage is not None and leverage > allowed:
         detail = f"{asset.symbol} stands at {leverage}x and {_usd(notional)} allows {allowed}x: give a margin"
         yield Violation("leverage_limit", path, detail)
 
 
-def _judge_portfolio(
-    entries: Mapping[str, _Entry], gridded: Mapping[str, _Gridded], inputs: JudgementInputs
-) -> Iterator[Violation]:
-    limits, account = inputs.limits, inputs.account
-    gross = sum((g.notional_usd for g in gridded.values()), _ZERO)
+def _judge_portfolio(gridded: Iterable[_Gridded], inputs: JudgementInputs) -> Iterator[Violation]:
+    limits, account, wants = inputs.limits, inputs.account, [each.want for each in gridded]
+    gross = sum((want.notional_usd for want in wants), _ZERO)
     if gross > limits.max_gross_exposure_usd:
         detail = f"targets add up to {_usd(gross)}, the limit is {_usd(limits.max_gross_exposure_usd)}"
         yield Violation("gross_exposure_limit", "targets", detail)
-    wants = [gridded[name].want(entry.target.margin) for name, entry in entries.items()]
     # Keeping or reducing needs no new margin, however little there is left.
     if not any(want.increases_exposure for want in wants):
         return
@@ -326,21 +321,27 @@ def _judge_prior_plan(
 def _judge_kept(gridded: Mapping[str, _Gridded], prior: Decision) -> Iterator[Violation]:
     before = {target.symbol: target for target in prior.targets}
     for name, now in gridded.items():
-        if (now.size, now.stop_loss, now.take_profit) != _prior_on_grid(before.get(name), now.market.asset):
+        target = before.get(name)
+        stands = (now.size, now.stop_loss, now.take_profit)
+        # What was applied lay on the grid of its time, which is nearly always the grid of today.
+        if stands != _applied(target) and stands != _prior_on_grid(target, now.want.asset):
             detail = f"{name} differs from the last applied target: repeat it, or say replaced"
             yield Violation("kept_but_changed", "prior_plan", detail)
+
+
+def _applied(target: TargetPosition | None) -> tuple[Decimal, Decimal | None, Decimal | None]:
+    # A symbol that was not tracked then was flat then.
+    return (target.target_size, target.stop_loss, target.take_profit) if target else (_ZERO, None, None)
 
 
 def _prior_on_grid(
     target: TargetPosition | None, asset: AssetSpec
 ) -> tuple[Decimal, Decimal | None, Decimal | None]:
-    # A symbol that was not tracked then was flat then.
-    if target is None:
-        return _ZERO, None, None
+    size, stop_loss, take_profit = _applied(target)
     return (
-        floor_size(target.target_size, asset.size_decimals) + _ZERO,
-        _price_on_grid(target.stop_loss, asset.size_decimals),
-        _price_on_grid(target.take_profit, asset.size_decimals),
+        floor_size(size, asset.size_decimals) + _ZERO,
+        _price_on_grid(stop_loss, asset.size_decimals),
+        _price_on_grid(take_profit, asset.size_decimals),
     )
 
 
@@ -372,8 +373,8 @@ def _decision(reply: Reply, gridded: Mapping[str, _Gridded], inputs: JudgementIn
 
 
 def _target(target: TargetReply, gridded: _Gridded) -> TargetPosition:
-    answered = AnsweredTarget(target.target_size, target.stop_loss, target.take_profit)
-    on_grid = AnsweredTarget(gridded.size, gridded.stop_loss, gridded.take_profit)
+    answered = (target.target_size, target.stop_loss, target.take_profit)
+    is_on_grid = answered == (gridded.size, gridded.stop_loss, gridded.take_profit)
     return TargetPosition(
         symbol=target.symbol,
         target_size=gridded.size,
@@ -382,7 +383,7 @@ def _target(target: TargetReply, gridded: _Gridded) -> TargetPosition:
         confidence=float(target.confidence),
         rationale=target.rationale,
         margin_usd=target.margin if gridded.size else None,
-        answered=None if answered == on_grid else answered,
+        answered=None if is_on_grid else AnsweredTarget(*answered),
     )
 
 

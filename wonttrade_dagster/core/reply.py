@@ -128,13 +128,7 @@ def _load(text: str) -> dict[str, Any]:
     if not text.strip():
         raise _NotStrictJsonError("reply_empty", "the reply is empty")
     try:
-        body = json.loads(
-            text,
-            object_pairs_hook=_unique_keys,
-            parse_float=_number,
-            parse_int=_number,
-            parse_constant=_refuse_constant,
-        )
+        body = _STRICT_JSON.decode(text)
     except json.JSONDecodeError as error:
         raise _NotStrictJsonError(*_explain(text, error)) from error
     except RecursionError as error:
@@ -167,6 +161,14 @@ def _number(token: str) -> Decimal:
 
 def _refuse_constant(token: str) -> Decimal:
     raise _NotStrictJsonError("not_a_number", f"{token} is not JSON: every number must be finite")
+
+
+_STRICT_JSON = json.JSONDecoder(
+    object_pairs_hook=_unique_keys,
+    parse_float=_number,
+    parse_int=_number,
+    parse_constant=_refuse_constant,
+)
 
 
 def _explain(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
