@@ -5,6 +5,7 @@ Belongs here: the table of parts. Does not belong here: their order (``core.cycl
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from wonttrade_dagster.core.context import ContextBuilder
 from wonttrade_dagster.core.llm_engine import LLMDecisionEngine
@@ -20,7 +21,7 @@ from wonttrade_dagster.core.ports import AuditSink, Clock, Executor, Ledger
 from wonttrade_dagster.core.state import StateLoader
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: a cached property lives in the instance's dict
 class CycleParts:
     """The seven parts of a cycle, and the ports they share."""
 
@@ -40,7 +41,7 @@ class CycleParts:
     breaker: BreakerRules | None = None
     """None never pauses the model's calls."""
 
-    @property
+    @cached_property
     def setting(self) -> CycleSetting:
         """What of the configuration the cycle is computed with, for its records."""
         return CycleSetting(

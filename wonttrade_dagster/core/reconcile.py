@@ -39,6 +39,7 @@ from wonttrade_dagster.core.precision import floor_size, is_below_minimum, wire
 from wonttrade_dagster.core.protection import covers, covers_exactly, is_crossed, protection_px, protects
 
 _BPS = Decimal(10_000)
+_LEGS = tuple(Leg)
 
 
 @dataclass(slots=True)
@@ -63,18 +64,12 @@ class _Scene:
     symbol: str
     desk: OrderDesk
     position: Position | None
+    held: Decimal
     reference_px: Decimal | None
     triggers: tuple[OpenOrder, ...]
     """Protection standing on the venue, ours or not."""
+    ours: tuple[OpenOrder, ...]
     tag: str
-
-    @property
-    def held(self) -> Decimal:
-        return self.position.size_base if self.position else Decimal(0)
-
-    @property
-    def ours(self) -> tuple[OpenOrder, ...]:
-        return tuple(order for order in self.triggers if is_ours(order.cloid, self.tag))
 
     @property
     def is_remainder(self) -> bool:
@@ -161,13 +156,17 @@ class PositionReconciler:
     def _scene(
         self, symbol: str, cycle_ms: int, account: AccountSnapshot, reference_px: Mapping[str, Decimal]
     ) -> _Scene:
+        position, triggers = account.position(symbol), account.protection(symbol)
+        tag = self._rules.cloid_tag
         return _Scene(
             symbol=symbol,
             desk=OrderDesk(self._assets[symbol], cycle_ms, self._rules),
-            position=account.position(symbol),
+            position=position,
+            held=position.size_base if position else Decimal(0),
             reference_px=reference_px.get(symbol),
-            triggers=account.protection(symbol),
-            tag=self._rules.cloid_tag,
+            triggers=triggers,
+            ours=tuple(order for order in triggers if is_ours(order.cloid, tag)),
+            tag=tag,
         )
 
     def _sweep_untracked(self, account: AccountSnapshot, draft: _Draft) -> None:
@@ -287,7 +286,7 @@ class PositionReconciler:
         actions: list[Action],
         alerts: list[str],
     ) -> None:
-        for leg in Leg:
+        for leg in _LEGS:
             px = protection_px(target, leg)
             if px is not None:
                 on_grid = scene.desk.trigger_px(leg, px, is_long=held > 0)
@@ -336,7 +335,7 @@ class PositionReconciler:
         if scene.is_remainder:
             self._leave(scene, Decimal(0), draft)
             return
-        for leg in Leg:
+        for leg in _LEGS:
             of_leg = tuple(o for o in scene.triggers if o.leg is leg and protects(o, scene.held))
             if not covers(of_leg, scene.held):
                 closed = self._reinstate(scene, leg, of_leg, prior, draft)

@@ -290,8 +290,8 @@ def _is_met(order: StandingOrder, to_px: Decimal, *, is_down: bool) -> bool:
 def _met_at_marks(state: ExchangeState, symbols: Collection[str]) -> Sequence[StandingOrder]:
     """The orders that the present prices have reached; what they do moves no price."""
     marks = state.marks
-    waiting = (order for order in state.orders.values() if order.symbol in symbols)
-    return [o for o in waiting if is_reached(o, marks[o.symbol]) or _is_through(o, marks[o.symbol])]
+    standing = ((o, marks[o.symbol]) for o in state.orders.values() if o.symbol in symbols)
+    return [o for o, px in standing if (is_reached(o, px) if o.is_waiting else _is_through(o, px))]
 
 
 def _is_through(order: StandingOrder, px: Decimal) -> bool:
