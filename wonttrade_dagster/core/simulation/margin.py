@@ -55,12 +55,8 @@ def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
     return _maintenance_tiers(spec.margin_tiers, spec.max_leverage)
 
 
-def maintenance_tier(spec: AssetSpec, notional_usd: Decimal) -> MaintenanceTier:
+def tier_at(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> MaintenanceTier:
     """The tier that a notional falls into; a bound belongs to the tier above it."""
-    return _tier_at(maintenance_tiers(spec), notional_usd)
-
-
-def _tier_at(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> MaintenanceTier:
     found = tiers[0]
     for tier in tiers:
         if notional_usd < tier.lower_bound_usd:
@@ -75,7 +71,7 @@ def maintenance_usd(spec: AssetSpec, notional_usd: Decimal) -> Decimal:
 
 
 def _maintenance_usd(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> Decimal:
-    tier = _tier_at(tiers, notional_usd)
+    tier = tier_at(tiers, notional_usd)
     return notional_usd * tier.rate - tier.deduction_usd
 
 

@@ -18,8 +18,8 @@ from wonttrade_dagster.core.simulation.bar_table import BarTable
 from wonttrade_dagster.core.simulation.margin import (
     MaintenanceTier,
     liquidation_px,
-    maintenance_tier,
     maintenance_tiers,
+    tier_at,
     value_usd,
 )
 from wonttrade_dagster.core.simulation.records import ExchangeState, PerpPosition, StandingOrder, VenueRules
@@ -67,12 +67,13 @@ def watch(state: ExchangeState, table: BarTable, rules: VenueRules) -> Watch:
             _add_isolated(watches[symbol], position, state, rules)
             continue
         has_cross, notional = True, abs(value_usd(state, position))
-        coefficient, deduction = _line(position, maintenance_tier(rules.assets[symbol], notional))
+        tiers = maintenance_tiers(rules.assets[symbol])
+        coefficient, deduction = _line(position, tier_at(tiers, notional))
         margin += deduction
         gross += float(notional)
         if symbol in table.columns:
             watches[symbol].coefficient = coefficient
-            _add_tiers(watches[symbol], position, notional, maintenance_tiers(rules.assets[symbol]))
+            _add_tiers(watches[symbol], position, notional, tiers)
         else:
             margin += coefficient * float(state.marks[symbol])
     kept = tuple((name, found) for name, found in watches.items() if name in table.columns)
