@@ -4,9 +4,9 @@ Belongs here: every name that is private to Dagster. Does not belong here: a pro
 later Dagster lacks one of these names (``daemon``).
 
 Dagster's loop looks for backfills every 30 s, a constant, by waiting on the event that ends it. Here that
-event also asks the run storage each second, and ends the wait when a backfill came, was cancelled, or got or
-finished its runs. Looking each second instead would cost more than time: every look at a running backfill
-writes ten lines of log, and one of five tries when something fails.
+event also asks the run storage twice a second, and ends the wait when a backfill came or was cancelled, or
+when its runs were made or have all ended. Looking as often instead would cost more than time: every look at a
+running backfill writes ten lines of log, and one of five tries when something fails.
 """
 
 import threading
@@ -30,7 +30,8 @@ from dagster._daemon.controller import (
 from dagster._daemon.daemon import BackfillDaemon, DaemonIterator, DagsterDaemon
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+"""Between two questions to the run storage, of 2 ms of CPU each, or 6 ms while a backfill runs."""
 _PENDING = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 
 Pending = frozenset[tuple[str, str, bool]]
