@@ -5,6 +5,7 @@ handed out again with the journal synced in batches or always. Does not belong h
 decisions made beforehand (``rule``).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -15,10 +16,10 @@ from typing import Any
 
 from bench.candles import MINUTE_MS, fill_history
 from bench.ground import servers, work_folder, write_settings
-from bench.measure import Figure, Laps, Result, peak_rss_mb
+from bench.measure import Figure, Laps, Result, peak_rss_mb, time_calls
 from bench.meters import Canned, MeteredModel
 from wonttrade_dagster.adapters.backtest_line import shared_of
-from wonttrade_dagster.adapters.backtest_results import BacktestResults, open_results
+from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, BacktestResults, open_results
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.backtest import MemoryRecords
@@ -57,11 +58,12 @@ def run(count: int, seed: int) -> Result:
             for name, sync_every in CANNED.items()
         }
         after_mb = peak_rss_mb()
+        disk = _disk(folder / HTTP / RESULTS_NAME, count)
         stages = _Backtest.of(settings, spec, replay, folder / "stages", BATCH, told)
         laps = stages.run_by_stage()
     if len({each.equity_usd for each in (*runs.values(), stages)}) > 1:
         raise WontTradeError("the variants did not trade alike: their figures cannot be compared")
-    return _result(runs, stages, laps, {"peak_rss_mb_before": before_mb, "peak_rss_mb": after_mb})
+    return _result(runs, stages, laps, disk, {"peak_rss_mb_before": before_mb, "peak_rss_mb": after_mb})
 
 
 def _spec(settings: Settings, cycles: int) -> BacktestSpec:
@@ -158,8 +160,25 @@ def _cycles(backtest: _Backtest) -> Laps:
     return Laps(wall, cpu)
 
 
+def _disk(results: Path, count: int) -> Laps:
+    """What the disk alone takes to append and sync lines as long as those of the results."""
+    lines = results.read_bytes().splitlines(keepends=True)[-count:]
+    with results.with_name("disk").open("ab", buffering=0) as file:
+        waiting = iter(lines)
+
+        def append() -> None:
+            file.write(next(waiting))
+            os.fsync(file.fileno())
+
+        return time_calls(append, len(lines), warm_up=0)
+
+
 def _result(
-    runs: Mapping[str, _Backtest], stages: _Backtest, laps: Mapping[str, Laps], facts: dict[str, Any]
+    runs: Mapping[str, _Backtest],
+    stages: _Backtest,
+    laps: Mapping[str, Laps],
+    disk: Laps,
+    facts: dict[str, Any],
 ) -> Result:
     cycles = {name: _cycles(each) for name, each in runs.items()}
     figures = [
@@ -171,6 +190,7 @@ def _result(
             if "batched" in name
         ),
         *(Figure.of(f"stage.{name}", each) for name, each in laps.items()),
+        Figure.of("append_and_sync_alone", disk),
     ]
     cpu_ms = {name: sum(each.cpu_ms) for name, each in laps.items()}
     shares = {f"cpu_share.{name}": each / sum(cpu_ms.values()) for name, each in cpu_ms.items()}
