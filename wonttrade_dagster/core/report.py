@@ -59,13 +59,10 @@ def build_report(
     plan: ExecutionPlan = stages[Stage.EXECUTION_PLANS]
     execution: ExecutionReport = stages[Stage.EXECUTIONS]
     record: DecisionRecord = stages[Stage.DECISIONS]
-    outcome, reason, detail = _verdict(record, plan, execution)
     happened = activity or Activity((), Decimal(0), cycle_ms)
     return CycleReport(
-        cycle_ms=cycle_ms,
-        outcome=outcome,
-        reason=reason,
-        detail=detail,
+        cycle_ms,
+        *_verdict(record, plan, execution),
         actions_planned=len(plan.actions),
         actions_failed=sum(result.status in _FAILED for result in execution.results),
         model_latency_ms=record.reply.latency_ms if record.reply else None,

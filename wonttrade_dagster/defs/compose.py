@@ -301,6 +301,17 @@ def _live_builder(settings: Settings) -> ContextBuilder:
         return broken_prompt(str(error), limits, rules, minutes, indicator_setting(settings))
 
 
+def _live_state(settings: Settings, market: MarketData, account: Venue) -> StateLoader:
+    resilience = settings.resilience
+    return StateLoader(
+        market,
+        account,
+        int(resilience.max_market_age_seconds * 1000),
+        settings.symbols.tracked,
+        resilience.max_price_jump_fraction,
+    )
+
+
 def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     """Every part of the live family; opens no connection to the venue yet."""
     clock, audit = SystemClock(), journal(settings)
@@ -312,13 +323,7 @@ def compose_live_cycle(settings: Settings, executors: Executors) -> LiveCycle:
     account.warm_up()
     model.warm_up()
     parts = CycleParts(
-        state=StateLoader(
-            data,
-            account,
-            int(settings.resilience.max_market_age_seconds * 1000),
-            settings.symbols.tracked,
-            settings.resilience.max_price_jump_fraction,
-        ),
+        state=_live_state(settings, data, account),
         indicators=IndicatorEngine(settings.symbols.series_points, builder.indicators).compute,
         context_builder=builder,
         decision_engine=decision_engine(
