@@ -8,9 +8,10 @@ Rendering is pure: the same inputs give the same bytes, and a name the template 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -51,7 +52,7 @@ from wonttrade_dagster.core.prompt_names import (
     refuse_other_lengths,
     setting_shown,
 )
-from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc
+from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc_seconds
 
 _ALERT_CHARS = 300
 _NOT_RENDERED = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -183,9 +184,13 @@ class ContextBuilder:
     cycle_minutes: int
     indicators: IndicatorSetting = USUAL_INDICATORS
     _compiled: _Compiled = field(init=False, repr=False, compare=False)
+    _standing: Callable[[tuple[str, ...], tuple[str, ...]], tuple[RuleFacts, str]] = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_compiled", _compile(self.template, self.indicators))
+        object.__setattr__(self, "_standing", lru_cache(maxsize=4)(self._told))
 
     def build(self, inputs: ContextInputs) -> Prompt:
         """The two messages.
@@ -193,12 +198,10 @@ class ContextBuilder:
         Raises:
             ConfigurationError: the template names something that does not exist, or cannot be computed.
         """
-        facts = self._facts(inputs)
-        try:
-            system = self._compiled.system.render(rules=facts.rules)
-            user = self._compiled.user.render(facts=facts)
-        except _NOT_RENDERED as error:
-            raise ConfigurationError(f"prompt {self.template.name}: {error}") from error
+        market = inputs.market
+        intervals = dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
+        rules, system = self._standing(tuple(m.symbol for m in market.markets), tuple(intervals))
+        user = self._rendered(self._compiled.user, facts=self._facts(inputs, rules))
         return Prompt(
             system=system,
             user=user,
@@ -208,7 +211,7 @@ class ContextBuilder:
             prompt_sha256=hashlib.sha256(f"{system}\0{user}".encode()).hexdigest(),
         )
 
-    def _facts(self, inputs: ContextInputs) -> PromptFacts:
+    def _facts(self, inputs: ContextInputs, rules: RuleFacts) -> PromptFacts:
         market, account = inputs.market, inputs.account
         columns = self._compiled.columns
         windows = [SymbolWindows.of(m, inputs.indicators.of(m.symbol), columns) for m in market.markets]
@@ -216,11 +219,11 @@ class ContextBuilder:
         passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
         return PromptFacts(
             cycle=cycle_name(inputs.cycle_ms),
-            time=utc(inputs.cycle_ms).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            time=f"{utc_seconds(inputs.cycle_ms)} UTC",
             minutes_since_start=(inputs.cycle_ms - inputs.performance.started_at_ms) // 60_000,
             invocation=inputs.performance.invocations,
             alerts=tuple(dict.fromkeys((*protection_alerts(account), *passed))),
-            rules=self._rule_facts(market),
+            rules=rules,
             labels=self._compiled.labels,
             symbols=tuple(symbols),
             account=account_facts(account, inputs.performance, market, _ages(inputs)),
@@ -230,12 +233,21 @@ class ContextBuilder:
             data_json=data_block(inputs, self.limits, windows),
         )
 
-    def _rule_facts(self, market: MarketSnapshot) -> RuleFacts:
+    def _told(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> tuple[RuleFacts, str]:
+        """The rules and the system message, which are the same in every cycle that knows its symbols."""
+        rules = self._rule_facts(symbols, intervals)
+        return rules, self._rendered(self._compiled.system, rules=rules)
+
+    def _rendered(self, template: jinja2.Template, **seen: object) -> str:
+        try:
+            return template.render(**seen)
+        except _NOT_RENDERED as error:
+            raise ConfigurationError(f"prompt {self.template.name}: {error}") from error
+
+    def _rule_facts(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> RuleFacts:
         return RuleFacts(
-            symbols=tuple(m.symbol for m in market.markets),
-            intervals=tuple(
-                dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
-            ),
+            symbols=symbols,
+            intervals=intervals,
             window_series=self.indicators.window_series,
             market_series=MARKET_SERIES,
             cycle_minutes=self.cycle_minutes,
