@@ -65,16 +65,15 @@ def _page(
 def _frame(symbol: str, interval: str, found: Mapping[int, Row], last_ms: int) -> pl.DataFrame:
     opens = sorted(found)
     _check_contiguous(symbol, interval, opens, last_ms)
-    columns = {
-        name: _column([found[open_ms] for open_ms in opens], name, key) for name, key in _COLUMNS.items()
-    }
+    candles = [found[open_ms] for open_ms in opens]
+    columns = {name: _column(candles, name, key) for name, key in _COLUMNS.items()}
     return pl.DataFrame({"open_time_ms": opens, **columns}, schema=dict(CANDLE_SCHEMA))
 
 
 def _column(candles: Sequence[Row], name: str, key: str) -> pl.Series:
     """One column at once, 14 times faster than cell by cell; a column that is not clean is read by cell."""
     values = [candle.raw.get(key) for candle in candles]
-    if all(isinstance(value, str) for value in values):
+    if set(map(type, values)) == {str}:
         texts = pl.Series(name, values, dtype=pl.String)
         if texts.str.contains(_PLAIN_DECIMAL).all():
             numbers = texts.cast(pl.Float64)
