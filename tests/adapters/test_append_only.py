@@ -1,5 +1,7 @@
 """A journal that is kept open: locked for the others, and still not fooled by a file that goes away."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -37,10 +39,13 @@ def test_nobody_else_writes_while_it_is_kept_open(tmp_path: Path, monkeypatch: p
     assert bodies(path) == [0, 2]
 
 
+@pytest.mark.parametrize("aside", [True, False])
 @pytest.mark.parametrize("is_moved", [True, False])
-def test_a_folder_that_goes_away_meanwhile_is_begun_anew(tmp_path: Path, *, is_moved: bool) -> None:
+def test_a_folder_that_goes_away_meanwhile_is_begun_anew(
+    tmp_path: Path, *, is_moved: bool, aside: bool
+) -> None:
     path = tmp_path / "deep" / "journal.ndjson"
-    with Journal(path) as kept:
+    with Journal(path, sync_aside=aside) as kept:
         kept.append("a", 1, {"n": 0})
         if is_moved:
             path.parent.rename(tmp_path / "elsewhere")
@@ -52,11 +57,14 @@ def test_a_folder_that_goes_away_meanwhile_is_begun_anew(tmp_path: Path, *, is_m
         assert bodies(tmp_path / "elsewhere" / "journal.ndjson") == [0]
 
 
-def test_an_error_inside_the_block_still_puts_everything_on_disk_and_unlocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("aside", [True, False])
+def test_an_error_inside_the_block_still_puts_everything_on_disk_and_unlocks(
+    tmp_path: Path, *, aside: bool
+) -> None:
     path = tmp_path / "journal.ndjson"
 
     def interrupted() -> None:
-        with Journal(path, sync_every=10) as kept:
+        with Journal(path, sync_every=10, sync_aside=aside) as kept:
             kept.append("a", 1, {"n": 0})
             raise KeyboardInterrupt
 
@@ -64,3 +72,52 @@ def test_an_error_inside_the_block_still_puts_everything_on_disk_and_unlocks(tmp
         interrupted()
     Journal(path).append("a", 1, {"n": 1})
     assert bodies(path) == [0, 1]
+
+
+def synced_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long the file was at each sync."""
+    sizes = list[int]()
+    fsync = os.fsync
+
+    def spied(handle: int) -> None:
+        sizes.append(os.fstat(handle).st_size)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", spied)
+    return sizes
+
+
+def test_a_sync_aside_is_over_before_the_next_record_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.ndjson"
+    path.touch()
+    sizes = synced_sizes(monkeypatch)
+    with Journal(path, sync_aside=True) as kept:
+        for n in range(20):
+            kept.append("a", 1, {"n": n})
+    ends = [offset + 1 for offset, byte in enumerate(path.read_bytes()) if byte == ord("\n")]
+    assert sizes == ends, "each record was synced, by itself and in order"
+
+
+@pytest.mark.parametrize("appends", [1, 2])
+def test_a_sync_aside_that_fails_is_told_by_the_next_append_or_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appends: int
+) -> None:
+    path = tmp_path / "journal.ndjson"
+
+    def broken(handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write() -> None:
+        with Journal(path, sync_aside=True) as kept:
+            kept.append("a", 1, {"n": 0})
+            monkeypatch.setattr(os, "fsync", broken)
+            for n in range(1, appends + 1):
+                kept.append("a", 1, {"n": n})
+
+    with pytest.raises(StorageError, match=r"did not take a write \(Input/output error\)"):
+        write()
+    monkeypatch.undo()
+    Journal(path).append("a", 1, {"n": 9})
+    assert bodies(path) == [0, 1, 9], "what was written stays, and the file is free"

@@ -213,4 +213,5 @@ def open_results(
     if path.exists() and not is_resumed:
         attempt = len(list(folder.glob(f"{RESULTS_NAME}.attempt-*"))) + 1
         path.rename(folder / f"{RESULTS_NAME}.attempt-{attempt}")
-    return BacktestResults(folder, Journal(path, sync_every=sync_every, secrets=secrets))
+    journal = Journal(path, sync_every=sync_every, secrets=secrets, sync_aside=True)
+    return BacktestResults(folder, journal)

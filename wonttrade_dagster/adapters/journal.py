@@ -12,6 +12,7 @@ One line a record, see ``journal_line``. Kinds written here: ``intent`` (an orde
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from wonttrade_dagster.adapters import journal_orders, ndjson
 from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.files import sync_directory
+from wonttrade_dagster.adapters.files import storage_error, sync_directory
 from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, line_of, parsed
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
@@ -48,6 +49,8 @@ class Journal(AuditSink):
         account: whose records are written, and asked for: a file that another account (or the rehearsal)
             wrote before must not hand its decisions to this one. Empty for a journal with a single owner.
         clock: tells when a record was written.
+        sync_aside: within a ``with`` block, let the disk take a record while its writer goes on; the next
+            append waits for that. A failure is raised there, or at the end of the block.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Journal(AuditSink):
         secrets: Sequence[str] = (),
         account: str = "",
         clock: Clock | None = None,
+        sync_aside: bool = False,
     ) -> None:
         self.path = path
         self.account = account
@@ -66,6 +70,9 @@ class Journal(AuditSink):
         self._clock = clock or SystemClock()
         self._file = AppendOnlyFile(path)
         self._unsynced = 0
+        self._sync_aside = sync_aside
+        self._syncer: ThreadPoolExecutor | None = None
+        self._syncing: Future[None] | None = None
         self._last: tuple[int, int, int] | None = None  # inode, size, seq after our last append
         self._gap_path = path.with_name(f"{path.name}.gap")
         self._gap_since_ms: int | None = None  # the first append that was not taken since one was
@@ -73,6 +80,7 @@ class Journal(AuditSink):
     def __enter__(self) -> Self:
         """The file stays open and locked from the first append on: nobody else writes to it meanwhile."""
         self._file.keep_open()
+        self._syncer = ThreadPoolExecutor(1, "journal") if self._sync_aside else None
         return self
 
     def __exit__(
@@ -81,6 +89,9 @@ class Journal(AuditSink):
         try:
             self.sync()
         finally:
+            if self._syncer is not None:
+                self._syncer.shutdown()
+                self._syncer = self._syncing = None
             self._file.close()
 
     # --- writing ---
@@ -89,6 +100,7 @@ class Journal(AuditSink):
         """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
         try:
             written = self._written(kind, body)
+            self._finish_sync()
             with self._file.opened() as file:
                 self._repair_tail(file)
                 self._close_gap(file)
@@ -109,9 +121,11 @@ class Journal(AuditSink):
 
     def sync(self) -> None:
         """Put everything written so far on disk. Raises ``StorageError``."""
+        self._finish_sync()
         if self._unsynced:
             with self._file.opened() as file:
                 self._sync(file)
+            self._finish_sync()
 
     # --- reading ---
 
@@ -248,8 +262,21 @@ class Journal(AuditSink):
         return next((record.seq for record in newest), 0)
 
     def _sync(self, file: BinaryIO) -> None:
-        os.fsync(file.fileno())
+        if self._syncer is None:
+            os.fsync(file.fileno())
+        else:
+            self._syncing = self._syncer.submit(os.fsync, file.fileno())
         self._unsynced = 0
+
+    def _finish_sync(self) -> None:
+        """Wait until what is being synced is on disk."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is None:
+            return
+        try:
+            syncing.result()
+        except OSError as error:
+            raise storage_error(self.path, error) from error
 
     def _written(self, kind: str, body: Mapping[str, Any]) -> bytes:
         """The body as it will stand in the file, without secrets."""
