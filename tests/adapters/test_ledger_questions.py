@@ -90,6 +90,17 @@ def test_the_prior_decision_is_the_same_after_the_report_was_asked_for(tmp_path:
     assert kept.prior(at(4)).decision == decision("new")
 
 
+def test_a_cycle_that_asked_for_its_first_stage_knows_what_its_prompt_asks_for(tmp_path: Path) -> None:
+    kept = ledger(tmp_path)
+    keep(kept, 1, stages(1, decision("first")))
+    store(kept, "duckdb")
+    assert kept.load(at(2), Stage.MARKET_SNAPSHOTS) is None
+    kept.path.unlink()
+    assert kept.last_report(at(2)) == report(1, "1001")
+    assert kept.prior(at(2)).decision == decision("first")
+    assert kept.last_report(at(3)) is None, "another cycle asks anew"
+
+
 @pytest.mark.parametrize("where", ["spool", "duckdb"])
 def test_the_last_report_is_the_newest_before_the_cycle(tmp_path: Path, where: str) -> None:
     kept = ledger(tmp_path)

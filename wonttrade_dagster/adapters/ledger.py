@@ -46,6 +46,8 @@ _Answer = TypeVar("_Answer")
 IMPATIENT_SECONDS = 30.0
 """After one wait for a held file has failed, how long nobody waits for it again: a cycle has many reads."""
 
+_BEFORE_THE_PROMPT = frozenset({Stage.MARKET_SNAPSHOTS, Stage.ACCOUNT_SNAPSHOTS, Stage.INDICATORS})
+
 _BATCH = 512
 """Spooled records per transaction: bounds memory when days have piled up."""
 
@@ -110,7 +112,7 @@ class DuckDBLedger(Ledger):
     def load(self, cycle_ms: int, stage: Stage) -> bytes | None:
         """The JSON kept for a stage, byte for byte, or None."""
         spooled = self.spool.get(cycle_ms, stage)
-        if spooled is not None or stage.value not in self._stages_in_duckdb(cycle_ms):
+        if spooled is not None or stage.value not in self._stages_in_duckdb(cycle_ms, stage):
             return spooled
         with self._reading() as connection:
             return tables.payload(connection, cycle_ms, stage) if connection else None
@@ -120,21 +122,18 @@ class DuckDBLedger(Ledger):
     def last_report(self, before_ms: int) -> CycleReport | None:
         """The newest report of a cycle before ``before_ms``.
 
-        A cycle asks twice, and nobody but it reports meanwhile: the second answer is the first one. It asks
-        for the prior decision next, and opening the file takes longer than reading: that is read too.
+        A cycle asks twice, and nobody but it reports meanwhile: the second answer is the first one.
         """
-        if self._last is not None and self._last[0] == before_ms:
-            return self._last[1]
+        if self._last is None or self._last[0] != before_ms:
+            self._answer(lambda connection: self._read_ahead(connection, before_ms))
+        return self._last[1] if self._last is not None and self._last[0] == before_ms else None
 
-        def ask(connection: Connection) -> CycleReport | None:
-            report = self._last_report(connection, before_ms)
-            with suppress(StorageError, duckdb.Error):  # it is asked for by itself then, and raises there
-                self._prior_read = (before_ms, self._prior(connection, before_ms))
-            return report
-
-        report = self._answer(ask)
+    def _read_ahead(self, connection: Connection, before_ms: int) -> None:
+        """Last report and prior decision; the latter is asked for by itself, and raises, if this fails."""
+        report = self._last_report(connection, before_ms)
         self._last = None if report is None else (before_ms, report)
-        return report
+        with suppress(StorageError, duckdb.Error):
+            self._prior_read = (before_ms, self._prior(connection, before_ms))
 
     def equity(self) -> Sequence[EquityPoint]:
         """Account value once a cycle, oldest first, the opening equity being the first."""
@@ -294,17 +293,24 @@ class DuckDBLedger(Ledger):
 
     def _is_in_duckdb(self, cycle_ms: int, stage: Stage) -> bool:
         try:
-            return stage.value in self._stages_in_duckdb(cycle_ms)
+            return stage.value in self._stages_in_duckdb(cycle_ms, stage)
         except StorageError:  # it cannot be asked now; the drain keeps both and says so if there are two
             return False
 
-    def _stages_in_duckdb(self, cycle_ms: int) -> frozenset[str]:
-        """The stored stages of a cycle; asked once per state of the file, since a cycle asks many times."""
+    def _stages_in_duckdb(self, cycle_ms: int, asking: Stage) -> frozenset[str]:
+        """The stored stages of a cycle; asked once per state of the file, since a cycle asks many times.
+
+        Opening the file takes longer than reading: a stage ahead of the prompt reads what the prompt will ask
+        for. The cycle holds the account by then, so nobody reports meanwhile.
+        """
         state = tuple(_state(Path(f"{self.path}{suffix}")) for suffix in ("", ".wal"))
         if self._seen is not None and self._seen[:2] == (state, cycle_ms):
             return self._seen[2]
         with self._reading() as connection:
             found = tables.stages(connection, cycle_ms) if connection else frozenset()
+            if connection and asking in _BEFORE_THE_PROMPT:
+                with suppress(StorageError, duckdb.Error):  # the prompt asks by itself then, and says why
+                    self._read_ahead(connection, cycle_ms)
         if time.monotonic() >= self._impatient_until:
             self._seen = (state, cycle_ms, found)
         return found
