@@ -16,6 +16,7 @@ import requests
 
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.ports import Clock
+from wonttrade_dagster.sandbox.server import Sandbox
 
 START_SECONDS = 60
 KINDS = ("drop", "drop", "half_open", "silent", "outage", "drop_and_failing_reads")
@@ -112,8 +113,6 @@ def venue_process(seed: int, clock: FastClock) -> Iterator[str]:
 
 
 def _serve(seed: int, speed: float, start_ms: int, began: float, pipe: Connection) -> None:
-    from wonttrade_dagster.sandbox.server import Sandbox  # noqa: PLC0415 (only this process serves)
-
     clock = FastClock(speed, start_ms, began)
     with Sandbox(seed=seed, clock_ms=clock.now_ms) as sandbox:
         pipe.send(sandbox.venue_url)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import requests
 
@@ -19,6 +18,7 @@ from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.settings import Settings
 
 PROMPTS = demo.PROMPTS_DIR
+_ROOT = Path(__file__).parents[1]
 _STOP_SECONDS = 10
 
 
@@ -32,9 +32,18 @@ def work_folder() -> Iterator[Path]:
 @contextmanager
 def servers(seed: int, model_latency_ms: int = 0) -> Iterator[Mapping[str, str]]:
     """The loopback venue and model in another process, so that their CPU is not counted as ours; the URLs."""
-    command = [sys.executable, "-m", "wonttrade_dagster.sandbox", "--seed", str(seed)]
-    command += ["--model-latency-ms", str(model_latency_ms)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own module)
+    latency = ["--model-latency-ms", str(model_latency_ms)]
+    with served_by("wonttrade_dagster.sandbox", "--seed", str(seed), *latency) as urls:
+        yield urls
+
+
+@contextmanager
+def served_by(module: str, *arguments: str) -> Iterator[Mapping[str, str]]:
+    """A module that serves until it is stopped, in a process of its own; its first line: URLs as JSON."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(  # noqa: S603 (the own interpreter and a module that the callers name)
+        command, stdout=subprocess.PIPE, text=True, cwd=_ROOT
+    ) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
@@ -65,11 +74,12 @@ class Control:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def post(self, name: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 (JSON)
+    def post(self, name: str, body: Mapping[str, object]) -> dict[str, object]:
         """One control request."""
-        answer = self._session.post(f"{self._url}/sandbox/{name}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        response = self._session.post(f"{self._url}/sandbox/{name}", json=body, timeout=30)
+        response.raise_for_status()
+        answer: dict[str, object] = response.json()
+        return answer
 
     def mids(self) -> dict[str, float]:
         """Mid by coin."""

@@ -43,21 +43,29 @@ class Canned(LanguageModel):
 
 
 @contextmanager
+def in_place_of(owner: object, name: str, stand_in: object) -> Iterator[None]:
+    """Let ``stand_in`` be what ``owner`` has under a name, for parts that take no other one."""
+    original = getattr(owner, name)
+    setattr(owner, name, stand_in)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextmanager
 def metered_signing() -> Iterator[Laps]:
     """A stopwatch around the SDK's signature; parts composed inside the block carry it."""
     from hyperliquid import exchange  # noqa: PLC0415 (about 1 s that only the live cycle needs)
 
     laps, original = Laps(), exchange.sign_l1_action
 
-    def timed(*args: Any) -> Any:  # noqa: ANN401 (the SDK is untyped)
+    def timed(*args: object) -> object:
         with laps.lap():
             return original(*args)
 
-    exchange.sign_l1_action = timed
-    try:
+    with in_place_of(exchange, "sign_l1_action", timed):
         yield laps
-    finally:
-        exchange.sign_l1_action = original
 
 
 @contextmanager
@@ -66,13 +74,9 @@ def machine_clock(now_ms: Callable[[], int]) -> Iterator[None]:
 
     The live cycle is composed by the product's own composition root, which takes no clock.
     """
-    original = SystemClock.now_ms
 
     def told(_self: SystemClock) -> int:
         return now_ms()
 
-    SystemClock.now_ms = told  # type: ignore[method-assign, assignment] # restored below
-    try:
+    with in_place_of(SystemClock, "now_ms", told):
         yield
-    finally:
-        SystemClock.now_ms = original  # type: ignore[method-assign] # what it was

@@ -90,7 +90,7 @@ class Steps:
             case Mischief.KILL:
                 die()
             case Mischief.TEAR:
-                journal_module._write_whole = _torn  # noqa: SLF001 (a line cut by a power loss)
+                journal_module.write_whole = _torn  # a line cut by a power loss
             case Mischief.PAUSE:
                 time.sleep(event.amount)
             case Mischief.JUMP:

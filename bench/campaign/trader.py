@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from bench.campaign.draws import Event
 from bench.campaign.steps import SteppedAudit, SteppedModel, SteppedRecords, SteppedVenue, Steps
+from bench.meters import in_place_of
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.cycle import EDGES, STAGE_RECORDS
@@ -138,10 +139,10 @@ def _child(job: Job, writing: int, jump: Callable[[str, float], None]) -> NoRetu
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a full disk makes the product complain there
     steps = Steps(job.events, writing, job.settings.data_dir, jump)
     try:
-        SystemClock.sleep = _hurried  # type: ignore[method-assign, assignment] # in this process only
         if job.disk_bytes is not None:
             _fill_disk(job)
-        _trade(job, steps)
+        with in_place_of(SystemClock, "sleep", _hurried):
+            _trade(job, steps)
     except WontTradeError as error:
         steps.tell(refused=type(error).__name__, message=str(error))
     except BaseException:  # noqa: BLE001 (told to the harness, which judges it; the process ends here)

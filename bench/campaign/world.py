@@ -7,13 +7,10 @@ Does not belong here: looking at what came of it (``books``, ``audit``).
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from hyperliquid.info import Info
 
 from bench.campaign.draws import CyclePlan, Hand, Pace
 from bench.candles import FIRST_PX
-from bench.ground import Control, write_settings
+from bench.ground import Control, served_by, write_settings
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.precision import PriceRounding, floor_size, round_price
 from wonttrade_dagster.defs import compose
@@ -52,16 +49,8 @@ _PACES: Mapping[Pace, Mapping[str, float]] = {
 @contextmanager
 def servers(seed: int) -> Iterator[Mapping[str, str]]:
     """Venue and model in a process of their own; their URLs."""
-    command = [sys.executable, "-m", "bench.campaign.servers", "--seed", str(seed)]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:  # noqa: S603 (ours)
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line:
-                raise UsageError("the loopback servers did not start: see their message above")
-            yield loads(line)
-        finally:
-            process.kill()
+    with served_by("bench.campaign.servers", "--seed", str(seed)) as urls:
+        yield urls
 
 
 def settings_of(folder: Path, urls: Mapping[str, str]) -> dict[Pace, Settings]:

@@ -6,7 +6,9 @@ Does not belong here: formats, names, what to do about a failure.
 
 import os
 import secrets
+from errno import ENOSPC
 from pathlib import Path
+from typing import BinaryIO
 
 from wonttrade_dagster.core.errors import StorageError
 
@@ -26,6 +28,19 @@ def sync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_whole(file: BinaryIO, content: bytes) -> None:
+    """Append in one write; what a disk takes of only a part is taken back. Raises ``OSError``."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        written = file.write(content)
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
+    if written != len(content):
+        os.ftruncate(file.fileno(), size)
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def replace_atomically(path: Path, content: bytes) -> None:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from errno import ENOSPC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -24,7 +23,7 @@ from pydantic import ValidationError
 from wonttrade_dagster.adapters import journal_orders, ndjson
 from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.files import storage_error, sync_directory
+from wonttrade_dagster.adapters.files import storage_error, sync_directory, write_whole
 from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, line_of, parsed
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
@@ -195,7 +194,7 @@ class Journal(AuditSink):
         if not tail:
             return
         if parsed(tail) is not None:
-            _write_whole(file, b"\n")
+            write_whole(file, b"\n")
             return
         self._move_aside(tail)
         os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
@@ -251,7 +250,7 @@ class Journal(AuditSink):
         seq = self._last_seq(file) + 1
         head = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
         head |= {"recorded_at_ms": self._clock.now_ms()}
-        _write_whole(file, line_of(head, body))
+        write_whole(file, line_of(head, body))
         self._unsynced += 1
         self._last = (*_identity(file), seq)
 
@@ -312,19 +311,6 @@ def _identity(file: BinaryIO) -> tuple[int, int]:
     """Inode and size: whether the file is as our last append left it."""
     state = os.fstat(file.fileno())
     return state.st_ino, state.st_size
-
-
-def _write_whole(file: BinaryIO, line: bytes) -> None:
-    """One write; a disk that takes only part of it gets that part taken back."""
-    size = _identity(file)[1]
-    try:
-        written = file.write(line)
-    except OSError:
-        os.ftruncate(file.fileno(), size)
-        raise
-    if written != len(line):
-        os.ftruncate(file.fileno(), size)
-        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _decoded(kind: type[Any], record: JournalRecord, field: str) -> Any:  # noqa: ANN401 (of type ``kind``)
