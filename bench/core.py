@@ -6,6 +6,7 @@ Belongs here: their inputs, made once from generated candles. Does not belong he
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 import polars as pl
 
@@ -53,7 +54,7 @@ def run(count: int, seed: int) -> Result:
     scene = _Scene.of(seed)
     rarely = max(count // 4, 1)
     indicators, further = (
-        _against_goal(name, "indicators", lambda e=engine: e.compute(scene.market), rarely)
+        _against_goal(name, "indicators", partial(engine.compute, scene.market), rarely)
         for name, engine in (("indicators", IndicatorEngine()), ("indicators_further", _EVERY_COLUMN))
     )
     figures = [

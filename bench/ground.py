@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import requests
 
@@ -74,11 +75,11 @@ class Control:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def post(self, name: str, body: Mapping[str, object]) -> dict[str, object]:
+    def post(self, name: str, body: Mapping[str, object]) -> dict[str, Any]:
         """One control request."""
         response = self._session.post(f"{self._url}/sandbox/{name}", json=body, timeout=30)
         response.raise_for_status()
-        answer: dict[str, object] = response.json()
+        answer: dict[str, Any] = response.json()
         return answer
 
     def mids(self) -> dict[str, float]:

@@ -128,7 +128,8 @@ def attempt(number: int, draws: random.Random, folder: Path, history: MarketHist
     name = draws.choice([*HARMLESS, *HARMFUL, *BYTES])
     symbols = f"G{number}", f"B{number}"
     paths = [_written(folder, symbols[0], good, ".parquet")]
-    damaged = {**HARMLESS, **HARMFUL}.get(name, lambda frame, _: frame)(frame, draws)
+    damage = {**HARMLESS, **HARMFUL}.get(name)
+    damaged = damage(frame, draws) if damage else frame
     paths.append(_written(folder, symbols[1], damaged, draws.choice([".csv", ".parquet", ".feather"])))
     if name in BYTES:
         _damage_bytes(paths[1], name, draws)
@@ -165,7 +166,13 @@ def _misimported(name: str, stored: list[pl.DataFrame], good: pl.DataFrame, fram
 
 def _written(folder: Path, symbol: str, frame: pl.DataFrame, suffix: str) -> Path:
     path = folder / f"{symbol}-5m{suffix}"
-    {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".feather": frame.write_ipc}[suffix](path)
+    match suffix:
+        case ".csv":
+            frame.write_csv(path)
+        case ".parquet":
+            frame.write_parquet(path)
+        case _:
+            frame.write_ipc(path)
     return path
 
 

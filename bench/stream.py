@@ -139,15 +139,12 @@ class StreamCampaign:
     def _compare_minutes(self, began_ms: int) -> None:
         first_ms = (began_ms // MINUTE_MS + 1) * MINUTE_MS
         until_ms = self.clock.now_ms() - MINUTE_MS
-        rows = Counter((row.symbol, row.time_ms) for row in self.files_minutes(first_ms, until_ms))
+        recorded = StreamFiles(self.folder).minutes(first_ms, until_ms)
+        rows = Counter((row.symbol, row.time_ms) for row in recorded)
         for symbol in SYMBOLS:
             for minute_ms in range(first_ms, until_ms, MINUTE_MS):
                 if rows[symbol, minute_ms] != 1:
                     self.violations.append(f"minute {minute_ms} of {symbol}: {rows[symbol, minute_ms]} times")
-
-    def files_minutes(self, from_ms: int, to_ms: int) -> Iterator[object]:
-        """The record's lines."""
-        return iter(StreamFiles(self.folder).minutes(from_ms, to_ms))
 
     def _wait_until(self, time_ms: int) -> None:
         self.clock.sleep((time_ms - self.clock.now_ms()) / 1000)

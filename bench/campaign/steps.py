@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar, cast
 
 from bench.campaign.draws import Event, Mischief
-from wonttrade_dagster.adapters import journal as journal_module
+from wonttrade_dagster.adapters import files
 from wonttrade_dagster.adapters.records import JournalledRecords
 from wonttrade_dagster.core.cycle import Record
 from wonttrade_dagster.core.model import (
@@ -39,7 +39,8 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.ports import AuditSink, LanguageModel, Ledger, Venue
 
 if TYPE_CHECKING:
-    from wonttrade_dagster.adapters.journal import Journal, JournalRecord
+    from wonttrade_dagster.adapters.journal import Journal
+    from wonttrade_dagster.adapters.journal_line import JournalRecord
 
 Answer = TypeVar("Answer")
 
@@ -90,7 +91,7 @@ class Steps:
             case Mischief.KILL:
                 die()
             case Mischief.TEAR:
-                journal_module.write_whole = _torn  # a line cut by a power loss
+                files.write_whole = _torn  # a line cut by a power loss
             case Mischief.PAUSE:
                 time.sleep(event.amount)
             case Mischief.JUMP:
@@ -105,8 +106,8 @@ def die() -> NoReturn:
     raise SystemExit(1)  # not reached
 
 
-def _torn(file: BinaryIO, line: bytes) -> None:
-    file.write(line[: len(line) // 2])
+def _torn(file: BinaryIO, content: bytes) -> None:
+    file.write(content[: len(content) // 2])
     os.fsync(file.fileno())
     die()
 

@@ -59,4 +59,5 @@ def on_grid(px: npt.NDArray[np.float64], size_decimals: int) -> npt.NDArray[np.f
     figures = np.floor(np.log10(px)).astype(int)
     decimals = np.clip(MAX_SIGNIFICANT_FIGURES - 1 - figures, 0, MAX_PRICE_DECIMALS - size_decimals)
     scale = 10.0**decimals
-    return np.round(px * scale) / scale
+    rounded: npt.NDArray[np.float64] = np.round(px * scale) / scale
+    return rounded

@@ -20,10 +20,9 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from wonttrade_dagster.adapters import journal_orders, ndjson
+from wonttrade_dagster.adapters import files, journal_orders, ndjson
 from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.files import storage_error, sync_directory, write_whole
 from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, line_of, parsed
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
@@ -194,7 +193,7 @@ class Journal(AuditSink):
         if not tail:
             return
         if parsed(tail) is not None:
-            write_whole(file, b"\n")
+            files.write_whole(file, b"\n")
             return
         self._move_aside(tail)
         os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
@@ -244,13 +243,13 @@ class Journal(AuditSink):
             file.write(tail + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        sync_directory(self.path.parent)
+        files.sync_directory(self.path.parent)
 
     def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: bytes) -> None:
         seq = self._last_seq(file) + 1
         head = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
         head |= {"recorded_at_ms": self._clock.now_ms()}
-        write_whole(file, line_of(head, body))
+        files.write_whole(file, line_of(head, body))
         self._unsynced += 1
         self._last = (*_identity(file), seq)
 
@@ -275,7 +274,7 @@ class Journal(AuditSink):
         try:
             syncing.result()
         except OSError as error:
-            raise storage_error(self.path, error) from error
+            raise files.storage_error(self.path, error) from error
 
     def _written(self, kind: str, body: Mapping[str, Any]) -> bytes:
         """The body as it will stand in the file, without secrets."""
