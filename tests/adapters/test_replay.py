@@ -142,8 +142,8 @@ def test_the_funding_rate_is_the_last_one_known(
 
 def test_funding_is_due_after_the_start_and_up_to_the_end(provider: BacktestReplayProvider) -> None:
     def hours(from_ms: int, to_ms: int) -> list[int]:
-        due = provider.funding_between("BTC", from_ms, to_ms)["time_ms"].to_list()
-        return [(time_ms - FROM) // HOUR_MS for time_ms in due]
+        due = provider.funding_between("BTC", from_ms, to_ms)
+        return [(time_ms - FROM) // HOUR_MS for time_ms, _ in due]
 
     assert hours(FROM, FROM + HOUR_MS) == [1]
     assert hours(FROM - 1, FROM + 2 * HOUR_MS) == [0, 1, 2]

@@ -4,8 +4,7 @@ Belongs here: which stretch of the history comes next, the backtest's clock, and
 Does not belong here: what a bar does to an account (``simulated``), the loop (``core.backtest``).
 """
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +14,6 @@ from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.codec import jsonable
 from wonttrade_dagster.core.simulation import BarStretch, ExchangeState
-
-_END_OF_TIME_MS = 4_102_444_800_000
-"""2100: behind every bar and rate of any history."""
 
 
 @dataclass(slots=True)
@@ -41,18 +37,6 @@ class BacktestWalk:
     decided_ms: int | None = None
     latency_ms: int = 0
     events: list[Mapping[str, Any]] = field(default_factory=list)
-    _history: Mapping[str, BarStretch] = field(init=False, repr=False)
-    _look_back_ms: Mapping[str, int] = field(init=False, repr=False)
-    """By symbol: two bars."""
-    _rates: Mapping[str, tuple[Sequence[int], Sequence[float]]] = field(init=False, repr=False)
-    """By symbol: times, ascending, and hourly rates."""
-
-    def __post_init__(self) -> None:
-        replay, intervals = self.replay, self.replay.bar_intervals
-        self._history = {s: BarStretch.of(replay.bars(s, 0, _END_OF_TIME_MS)) for s in intervals}
-        self._look_back_ms = {s: 2 * interval_ms(interval) for s, interval in intervals.items()}
-        rates = {s: replay.funding_between(s, 0, _END_OF_TIME_MS) for s in intervals}
-        self._rates = {s: (tuple(each["time_ms"]), tuple(each["rate_hourly"])) for s, each in rates.items()}
 
     @property
     def busy_until_ms(self) -> int:
@@ -87,19 +71,15 @@ class BacktestWalk:
 
     def _bars(self, before_ms: int) -> dict[str, BarStretch]:
         """From the last bar that has closed on, which slippage is measured by, to those open at the end."""
-        since_ms, back_ms = self.lived_until_ms, self._look_back_ms
-        return {s: bars.between(since_ms - back_ms[s], before_ms) for s, bars in self._history.items()}
+        found = {}
+        for symbol, interval in self.replay.bar_intervals.items():
+            since_ms = self.lived_until_ms - 2 * interval_ms(interval)
+            found[symbol] = self.replay.stretch(symbol, since_ms, before_ms)
+        return found
 
-    def _funding(self, since_ms: int, to_ms: int) -> dict[str, Sequence[tuple[int, float]]]:
-        """Due in ``(since_ms, to_ms]``: who opens a position at the full hour does not pay that hour's."""
-        return {s: _due(times, rates, since_ms, to_ms) for s, (times, rates) in self._rates.items()}
-
-
-def _due(
-    times: Sequence[int], rates: Sequence[float], since_ms: int, to_ms: int
-) -> Sequence[tuple[int, float]]:
-    start, end = bisect_right(times, since_ms), bisect_right(times, to_ms)
-    return tuple(zip(times[start:end], rates[start:end], strict=True)) if start < end else ()
+    def _funding(self, since_ms: int, to_ms: int) -> dict[str, tuple[tuple[int, float], ...]]:
+        replay = self.replay
+        return {symbol: replay.funding_between(symbol, since_ms, to_ms) for symbol in replay.bar_intervals}
 
 
 def _plain(event: object) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from wonttrade_dagster.adapters.history import DAY_MS, FUNDING_SCHEMA, MarketHistory
+from wonttrade_dagster.adapters.history import DAY_MS, MarketHistory
 from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory, frame_bytes
 from wonttrade_dagster.core.candles import notional_sum_usd
 from wonttrade_dagster.core.errors import HistoryError
@@ -38,6 +38,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
 from wonttrade_dagster.core.ports import MarketData
+from wonttrade_dagster.core.simulation import BarStretch
 from wonttrade_dagster.core.utc import utc_text
 
 _FUNDING_VALID_MS = DAY_MS
@@ -85,9 +86,10 @@ class _Tape:
     intraday: ReplayWindow
     long_term: ReplayWindow
     finest: ReplayWindow
+    walked: BarStretch
+    """The finest candles once more, as plain columns."""
     notional_usd: npt.NDArray[np.float64]
     """Volume × close of each intraday candle."""
-    funding: pl.DataFrame
     funding_times_ms: tuple[int, ...]
     funding_rates: tuple[float, ...]
 
@@ -192,14 +194,18 @@ class BacktestReplayProvider(MarketData):
         """The finest candles of ``symbol`` opened in ``[from_ms, to_ms)``, in ``CANDLE_SCHEMA``."""
         return self._tapes[symbol].finest.between(from_ms, to_ms)
 
-    def funding_between(self, symbol: str, from_ms: int, to_ms: int) -> pl.DataFrame:
-        """Funding due in ``(from_ms, to_ms]``, in ``FUNDING_SCHEMA``.
+    def stretch(self, symbol: str, from_ms: int, to_ms: int) -> BarStretch:
+        """The same candles, to be walked: asked for twice a cycle, a few rows each time."""
+        return self._tapes[symbol].walked.between(from_ms, to_ms)
+
+    def funding_between(self, symbol: str, from_ms: int, to_ms: int) -> tuple[tuple[int, float], ...]:
+        """Time and hourly rate of the funding due in ``(from_ms, to_ms]``.
 
         Open at the start: who opens a position at the full hour does not pay that hour's funding.
         """
         tape = self._tapes[symbol]
         start, end = (bisect_right(tape.funding_times_ms, bound) for bound in (from_ms, to_ms))
-        return tape.funding.slice(start, max(end - start, 0))
+        return tuple(zip(tape.funding_times_ms[start:end], tape.funding_rates[start:end], strict=True))
 
     def refuse_missing_funding(self) -> None:
         """A series with holes is a broken record; one that is not there at all is a caveat of the report.
@@ -250,14 +256,15 @@ class BacktestReplayProvider(MarketData):
         funding = history.funding(symbol, span.from_ms - _FUNDING_VALID_MS, span.to_ms + 1)
         _refuse_impossible_rates(symbol, funding)
         digest = hashlib.sha256(stored.digest().encode() + frame_bytes(funding))
+        finest = stored.finest(intraday)
         return _Tape(
             asset=self._assets[symbol],
             history_sha256=digest.hexdigest(),
             intraday=intraday,
             long_term=long_term,
-            finest=stored.finest(intraday),
+            finest=finest,
+            walked=BarStretch.of(finest.frame),
             notional_usd=(intraday.frame["volume"] * intraday.frame["close"]).to_numpy(),
-            funding=funding.cast(pl.Schema(FUNDING_SCHEMA)),
             funding_times_ms=tuple(funding["time_ms"].to_list()),
             funding_rates=tuple(funding["rate_hourly"].to_list()),
         )

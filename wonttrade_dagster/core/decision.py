@@ -321,27 +321,21 @@ def _judge_prior_plan(
 def _judge_kept(gridded: Mapping[str, _Gridded], prior: Decision) -> Iterator[Violation]:
     before = {target.symbol: target for target in prior.targets}
     for name, now in gridded.items():
-        target = before.get(name)
-        stands = (now.size, now.stop_loss, now.take_profit)
-        # What was applied lay on the grid of its time, which is nearly always the grid of today.
-        if stands != _applied(target) and stands != _prior_on_grid(target, now.want.asset):
+        if (now.size, now.stop_loss, now.take_profit) != _prior_on_grid(before.get(name), now.want.asset):
             detail = f"{name} differs from the last applied target: repeat it, or say replaced"
             yield Violation("kept_but_changed", "prior_plan", detail)
-
-
-def _applied(target: TargetPosition | None) -> tuple[Decimal, Decimal | None, Decimal | None]:
-    # A symbol that was not tracked then was flat then.
-    return (target.target_size, target.stop_loss, target.take_profit) if target else (_ZERO, None, None)
 
 
 def _prior_on_grid(
     target: TargetPosition | None, asset: AssetSpec
 ) -> tuple[Decimal, Decimal | None, Decimal | None]:
-    size, stop_loss, take_profit = _applied(target)
+    # A symbol that was not tracked then was flat then.
+    if target is None:
+        return _ZERO, None, None
     return (
-        floor_size(size, asset.size_decimals) + _ZERO,
-        _price_on_grid(stop_loss, asset.size_decimals),
-        _price_on_grid(take_profit, asset.size_decimals),
+        floor_size(target.target_size, asset.size_decimals) + _ZERO,
+        _price_on_grid(target.stop_loss, asset.size_decimals),
+        _price_on_grid(target.take_profit, asset.size_decimals),
     )
 
 

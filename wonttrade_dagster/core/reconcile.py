@@ -39,7 +39,6 @@ from wonttrade_dagster.core.precision import floor_size, is_below_minimum, wire
 from wonttrade_dagster.core.protection import covers, covers_exactly, is_crossed, protection_px, protects
 
 _BPS = Decimal(10_000)
-_LEGS = tuple(Leg)
 
 
 @dataclass(slots=True)
@@ -286,7 +285,7 @@ class PositionReconciler:
         actions: list[Action],
         alerts: list[str],
     ) -> None:
-        for leg in _LEGS:
+        for leg in Leg:
             px = protection_px(target, leg)
             if px is not None:
                 on_grid = scene.desk.trigger_px(leg, px, is_long=held > 0)
@@ -335,7 +334,7 @@ class PositionReconciler:
         if scene.is_remainder:
             self._leave(scene, Decimal(0), draft)
             return
-        for leg in _LEGS:
+        for leg in Leg:
             of_leg = tuple(o for o in scene.triggers if o.leg is leg and protects(o, scene.held))
             if not covers(of_leg, scene.held):
                 closed = self._reinstate(scene, leg, of_leg, prior, draft)

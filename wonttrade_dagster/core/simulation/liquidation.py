@@ -59,7 +59,7 @@ def _liquidate_position(
     if position is None:
         return state, ()
     scope = scope_of(state, position, rules)
-    if scope.equity_usd >= scope.maintenance_usd:
+    if not scope.is_short:
         return state, ()
     state, events = _drop_orders(state, position, rules)
     if scope.equity_usd < scope.maintenance_usd * rules.backstop_fraction:

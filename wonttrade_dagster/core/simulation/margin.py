@@ -38,6 +38,11 @@ class MarginScope:
     maintenance_usd: Decimal
     positions: tuple[PerpPosition, ...]
 
+    @property
+    def is_short(self) -> bool:
+        """Whether its equity no longer covers its maintenance margin."""
+        return self.equity_usd < self.maintenance_usd
+
 
 @lru_cache(maxsize=1024)
 def _maintenance_tiers(tiers: tuple[MarginTier, ...], max_leverage: int) -> tuple[MaintenanceTier, ...]:
@@ -119,13 +124,10 @@ def cross_value_usd(state: ExchangeState) -> Decimal:
 
 def free_margin_usd(state: ExchangeState, rules: VenueRules) -> Decimal:
     """``withdrawable``: cross value − max(Σ cross margin used, 10 % of the cross notional), at least 0."""
-    held = used = notional = ZERO
-    for position in cross_positions(state):
-        value = value_usd(state, position)
-        held += value
-        notional += abs(value)
-        used += abs(value) / state.setting(position.symbol, rules).leverage
-    free = state.cross_raw_usd + held - max(used, MIN_TRANSFER_FRACTION * notional)
+    cross = cross_positions(state)
+    used = _total(margin_used_usd(state, p, rules) for p in cross)
+    notional = _total(abs(value_usd(state, p)) for p in cross)
+    free = cross_value_usd(state) - max(used, MIN_TRANSFER_FRACTION * notional)
     return max(free, ZERO)
 
 
@@ -136,12 +138,9 @@ def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules
 
 def cross_scope(state: ExchangeState, rules: VenueRules) -> MarginScope:
     """The cross account as one liquidation unit."""
-    cross, held, needed = cross_positions(state), ZERO, ZERO
-    for position in cross:
-        value = value_usd(state, position)
-        held += value
-        needed += maintenance_usd(rules.assets[position.symbol], abs(value))
-    return MarginScope(state.cross_raw_usd + held, needed, cross)
+    cross = cross_positions(state)
+    needed = _total(position_maintenance_usd(state, p, rules) for p in cross)
+    return MarginScope(cross_value_usd(state), needed, cross)
 
 
 def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
@@ -153,10 +152,8 @@ def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRul
 def is_any_below_maintenance(state: ExchangeState, rules: VenueRules) -> bool:
     """Whether the cross account or an isolated position would be liquidated at the state's marks."""
     cross = cross_scope(state, rules)
-    if cross.equity_usd < cross.maintenance_usd and cross.positions:
-        return True
     isolated = (isolated_scope(state, p, rules) for p in state.positions.values() if not p.is_cross)
-    return any(scope.equity_usd < scope.maintenance_usd for scope in isolated)
+    return bool(cross.positions and cross.is_short) or any(scope.is_short for scope in isolated)
 
 
 def scope_of(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:

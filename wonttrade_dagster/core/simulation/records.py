@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache
 
 from wonttrade_dagster.core.model import AssetSpec, Fill, Leg
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD
@@ -178,9 +177,6 @@ class LeverageSetting:
     is_cross: bool = True
 
 
-_setting = cache(LeverageSetting)  # the few that there are, asked for a dozen times a cycle
-
-
 @dataclass(frozen=True, slots=True)
 class PerpPosition:
     """One open position.
@@ -251,7 +247,12 @@ class ExchangeState:
         if symbol in self.settings:
             return self.settings[symbol]
         spec = rules.assets[symbol]
-        return _setting(min(rules.default_leverage, spec.max_leverage), not spec.only_isolated)
+        return LeverageSetting(
+            min(rules.default_leverage, spec.max_leverage), is_cross=not spec.only_isolated
+        )
+
+
+# --- what happened ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
