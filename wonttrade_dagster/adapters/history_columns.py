@@ -189,9 +189,8 @@ def _words(name: str) -> frozenset[str]:
 def numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
     """A column as finite floats; refuses text that is no number, null, NaN and infinities."""
     raw = frame[column]
-    if (
-        raw.dtype == pl.Boolean or raw.dtype.is_temporal()
-    ):  # polars makes numbers of them: 1.0, days since 1970
+    # Polars makes numbers of them: 1.0, days since 1970.
+    if raw.dtype == pl.Boolean or raw.dtype.is_temporal():
         raise refusal(path, f"column {column!r} holds {raw.dtype}, not numbers", "write plain numbers")
     try:
         values = (

@@ -12,7 +12,7 @@ import polars as pl
 
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_gaps import gaps_in
-from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms
+from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms, prices_text
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
 from wonttrade_dagster.core.utc import utc_text
@@ -185,11 +185,10 @@ class SymbolHistory:
         if broken.is_empty():
             return
         first = broken.row(0, named=True)
-        numbers = ", ".join(f"{name} {first[name]}" for name in frame.columns[1:])
         raise HistoryError(
             f"{self.symbol} {interval}: {broken.height} candles cannot be, the first of "
-            f"{utc_text(first['open_time_ms'])}: {numbers}; replace them with `wonttrade history import FILE "
-            "--replace`"
+            f"{utc_text(first['open_time_ms'])}: {prices_text(first)}; replace them with "
+            "`wonttrade history import FILE --replace`"
         )
 
 

@@ -155,6 +155,11 @@ def impossible(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(~pl.all_horizontal(pl.col("low") > 0, pl.col("volume") >= 0, *inside))
 
 
+def prices_text(candle: Mapping[str, float]) -> str:
+    """A candle in a sentence, e.g. ``open 1.0, high 2.0, low 0.5, close 1.5, volume 10.0``."""
+    return ", ".join(f"{name} {candle[name]}" for name in ("open", "high", "low", "close", "volume"))
+
+
 def missing_open_times(frame: pl.DataFrame, interval: str) -> list[int]:
     """Open times that should lie between the first and the last bar of ``frame`` and do not, ascending."""
     if frame.is_empty():

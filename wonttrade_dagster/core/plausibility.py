@@ -15,7 +15,7 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 
-from wonttrade_dagster.core.candles import interval_ms
+from wonttrade_dagster.core.candles import interval_ms, prices_text
 from wonttrade_dagster.core.model import CandleSeries, MarketSnapshot, SymbolMarket
 from wonttrade_dagster.core.utc import utc_text
 
@@ -111,5 +111,5 @@ def _of_prices(frame: pl.DataFrame, name: str) -> _Found:
         holds &= (px > 0) & (px < np.inf) & (px >= low) & (px <= high)
     if not holds.all():
         bad = frame.row(int(np.argmin(holds)), named=True)
-        numbers = ", ".join(f"{column} {bad[column]}" for column in (*_PRICES, "volume"))
-        yield "prices_out_of_order", f"{name} candle of {utc_text(bad['open_time_ms'])} cannot be: {numbers}"
+        at = utc_text(bad["open_time_ms"])
+        yield "prices_out_of_order", f"{name} candle of {at} cannot be: {prices_text(bad)}"

@@ -13,7 +13,7 @@ from wonttrade_dagster.adapters.hyperliquid.connection import SdkConnection
 from wonttrade_dagster.adapters.hyperliquid.fields import rows
 from wonttrade_dagster.adapters.hyperliquid.info import HyperliquidMarketData
 from wonttrade_dagster.adapters.hyperliquid.parse import parse_context, parse_contexts
-from wonttrade_dagster.core.candles import impossible, interval_ms, oldest_served_ms
+from wonttrade_dagster.core.candles import impossible, interval_ms, oldest_served_ms, prices_text
 from wonttrade_dagster.core.errors import HistoryError, VenueAnswerError, VenueError
 from wonttrade_dagster.core.funding import HOUR_MS, missing_hours
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
@@ -178,10 +178,8 @@ def _refuse_disorder(what: str, frame: pl.DataFrame) -> None:
     odd = impossible(frame)
     if not odd.is_empty():
         bar = odd.row(0, named=True)
-        numbers = ", ".join(f"{name} {bar[name]}" for name in ("open", "high", "low", "close"))
-        raise VenueAnswerError(
-            f"Hyperliquid's {what} hold one of {utc_text(bar['open_time_ms'])} that cannot be: {numbers}"
-        )
+        at = utc_text(bar["open_time_ms"])
+        raise VenueAnswerError(f"Hyperliquid's {what} hold one of {at} that cannot be: {prices_text(bar)}")
 
 
 def _refuse_beyond_cap(symbol: str, rates: Mapping[int, float]) -> None:
