@@ -296,23 +296,26 @@ def _cycle_reports(run: CycleRun) -> CycleReport:
         last = run.parts.ledger.last_report(run.cycle_ms)
     except StorageError:  # totals that cannot be read are not begun anew: the next cycle goes on from them
         return without_memory(build_report(run.cycle_ms, stages, account, None, None, None, now_ms))
-    activity = _activity(run, account, last)
-    performance = _performance(run, account, last, activity)
+    if account is None:  # carried on, so that the opening equity is written once
+        activity, performance = None, last.performance if last else None
+    else:
+        start = _totals_before(run, account, last)
+        activity = _activity(run, account, last, start)
+        performance = None if start is None else _performance(run, account, last, start, activity)
     report = build_report(run.cycle_ms, stages, account, performance, activity, last, now_ms)
     return remembering(report, run.read(Stage.DECISIONS), last, run.parts.breaker)
 
 
-def _activity(run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None) -> Activity | None:
+def _activity(
+    run: CycleRun, account: AccountSnapshot, last: CycleReport | None, start: PerformanceSoFar | None
+) -> Activity | None:
     """Booked up to the venue's own time of the account: a fill stamped before it is in the list by now."""
-    if account is None:
-        return None
     since_ms = last.activity_until_ms if last and last.activity_until_ms else run.cycle_ms
     until_ms = account.venue_time_ms or run.parts.clock.now_ms() + 1
     try:
         activity = run.parts.state.activity(since_ms, max(since_ms, until_ms))
     except VenueError:
         return None  # booked by the next report: its window starts where the last one ended
-    start = _totals_before(run, account, last)
     is_opening = last is None or last.performance is None
     if start is None or (is_opening and activity.funding_paid_usd):
         return activity  # whether the opening equity was read before or after the payment is not known
@@ -328,13 +331,12 @@ def _totals_before(
 
 
 def _performance(
-    run: CycleRun, account: AccountSnapshot | None, last: CycleReport | None, activity: Activity | None
-) -> PerformanceSoFar | None:
-    if account is None:  # carried on, so that the opening equity is written once
-        return last.performance if last else None
-    start = _totals_before(run, account, last)
-    if start is None:
-        return None
+    run: CycleRun,
+    account: AccountSnapshot,
+    last: CycleReport | None,
+    start: PerformanceSoFar,
+    activity: Activity | None,
+) -> PerformanceSoFar:
     if activity is None:
         now = at_value(start, account.account_value_usd)
     else:
