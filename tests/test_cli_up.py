@@ -1,5 +1,6 @@
 """What ``wonttrade up`` does beside Dagster: the stream, what ``wonttrade status`` says of it, the end."""
 
+import socket
 import threading
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ from loopback import Loopback
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamMiss
 from wonttrade_dagster.cli.home import prepare_home
+from wonttrade_dagster.cli.services import DagsterServices
 from wonttrade_dagster.cli.status import read_status
 from wonttrade_dagster.cli.up import let_cycle_end, streaming
+from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import MarketSnapshot
 from wonttrade_dagster.defs.compose import market_data
 from wonttrade_dagster.defs.compose_stream import stream_windows
@@ -96,3 +99,14 @@ def test_a_live_cycle_under_way_is_waited_for_unless_a_signal_asks_to_stop(tmp_p
         stopping.set()
         let_cycle_end(settings, stopping)
         assert time.monotonic() - began < 10
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with Loopback.serving() as loopback, socket.socket() as taken:
+        settings = load_settings(loopback.config(tmp_path))
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        services = DagsterServices(settings, taken.getsockname()[1], autostart=True)
+        with pytest.raises(UsageError, match=r"in use\): give another --port"), services:
+            pass
+    assert not (settings.data_dir / "dagster").exists()

@@ -25,8 +25,8 @@ from typing import Self
 
 from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home, workspace_yaml
 from wonttrade_dagster.cli.output import err
-from wonttrade_dagster.core.errors import WontTradeError
-from wonttrade_dagster.definitions import AUTOSTART_VARIABLE, CONFIG_VARIABLE
+from wonttrade_dagster.core.errors import UsageError, WontTradeError
+from wonttrade_dagster.defs.build import AUTOSTART_VARIABLE, CONFIG_VARIABLE
 from wonttrade_dagster.settings import Settings
 
 CODE_SERVER, WEBSERVER, DAEMON = "code server", "webserver", "daemon"
@@ -45,6 +45,7 @@ class DagsterServices:
         stopping: set when the start is not to be waited for any more.
 
     Raises:
+        UsageError: on entering: nothing can listen on the port.
         WontTradeError: on entering: the code server ended, or did not answer in time.
     """
 
@@ -59,6 +60,7 @@ class DagsterServices:
         self._group = 0
 
     def __enter__(self) -> Self:
+        _refuse_taken(self._port)
         self._home = prepare_home(self._settings)
         self._folder = Path(tempfile.mkdtemp(prefix="wonttrade-"))
         try:
@@ -167,6 +169,17 @@ class DagsterServices:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def _refuse_taken(port: int) -> None:
+    """The webserver binds it last, when the first cycle may be under way."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the webserver does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"127.0.0.1:{port} cannot be listened on ({why}): give another --port") from None
 
 
 def _answers(path: Path) -> bool:

@@ -29,6 +29,12 @@ from wonttrade_dagster.defs.resources import (
 )
 from wonttrade_dagster.settings import Settings, load_settings
 
+CONFIG_VARIABLE = "WONTTRADE_CONFIG"
+"""Names the settings file (and nothing else); ``wonttrade --config`` sets it for the processes it starts."""
+
+AUTOSTART_VARIABLE = "WONTTRADE_AUTOSTART"
+"""Set by ``wonttrade up``: the sensor runs without being switched on by hand."""
+
 
 def now_ms() -> int:
     """The wall clock of the sensor."""
