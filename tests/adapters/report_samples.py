@@ -57,6 +57,7 @@ def _decision(number: int, time_ms: int) -> tuple[Any, ...]:
 
 def report_data(**changes: Any) -> ReportData:
     times = range(FROM, FROM + DAY_MS, CYCLE_MS)
+    lived = range(FROM, FROM + DAY_MS + 1, CYCLE_MS)  # and one point where the range ends
     targets = [(t, "BTC", (10.0, -5.0, 0.0)[i % 3], 98.0, None, 0.7, HOSTILE) for i, t in enumerate(times)]
     data = ReportData(
         backtest_id="bt-<1>",
@@ -68,14 +69,14 @@ def report_data(**changes: Any) -> ReportData:
         prompt_sha256="ab" * 32,
         settings_sha256="cd" * 32,
         initial_equity_usd=10_000.0,
-        equity=_frame(EQUITY_SCHEMA, _equity(times)),
+        equity=_frame(EQUITY_SCHEMA, _equity(lived)),
         fills=_frame(FILL_SCHEMA, FILLS),
         latency=_frame(LATENCY_SCHEMA, [(t, 1_000 + i, 900, 100) for i, t in enumerate(times)]),
         decisions=_frame(DECISION_SCHEMA, [_decision(i, t) for i, t in enumerate(times)]),
         prices={"BTC": random_candles(FROM, 288, seed=5)},
         assumptions=("A stop and a take-profit in one bar: the stop comes first.",),
         caveats=("The model is a stand-in.",),
-        protection=_frame(PROTECTION_SCHEMA, [(t, "BTC", 98.0, None) for t in times]),
+        protection=_frame(PROTECTION_SCHEMA, [(t, "BTC", 98.0, None) for t in lived]),
         funding_usd=1.5,
         targets=_frame(TARGET_SCHEMA, targets),
         slippage_bps=5.0,

@@ -79,16 +79,28 @@ def test_a_report_is_a_folder_of_named_files(folder: Path) -> None:
     assert pl.read_parquet(folder / "drawdown.parquet").equals(drawdown_series(data.equity))
 
 
-def test_holding_is_compared_up_to_the_last_decision_where_the_account_ends() -> None:
-    """A coin that doubles after the last decision: the account could not earn that either."""
-    data = report_data()
-    last_ms = data.equity["time_ms"][-1]
+@pytest.mark.parametrize("lives_on", [True, False])
+def test_holding_is_compared_up_to_where_the_account_ends(*, lives_on: bool) -> None:
+    """A coin that doubles after the last decision: an account that ended there could not earn that either."""
+    whole = report_data()
+    data = whole if lives_on else report_data(equity=whole.equity[:-1])
+    last_ms = data.to_ms - CYCLE_MS
     doubled = pl.when(pl.col("open_time_ms") >= last_ms).then(2.0).otherwise(1.0)
     surging = data.prices["BTC"].with_columns(pl.col("open", "high", "low", "close") * doubled)
     changed = replace(data, prices={"BTC": surging})
-    assert summarise(changed)["buy_and_hold_fraction"] == summarise(data)["buy_and_hold_fraction"]
+    before, after = (summarise(each)["buy_and_hold_fraction"]["BTC"] for each in (data, changed))
+    assert after == (pytest.approx(2 * before + 1) if lives_on else before)
     held = [next(t for t in charts_of(d)[0]["data"] if t["name"] == "Hold BTC") for d in (data, changed)]
-    assert held[0] == held[1]
+    assert (held[0] != held[1]) == lives_on
+
+
+def test_an_account_that_ended_with_its_last_decision_still_has_a_report(tmp_path: Path) -> None:
+    """Results from before accounts lived on."""
+    data = report_data(equity=report_data().equity[:-1])
+    write_report(tmp_path, data)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["performance"]["final_equity_usd"] == data.equity["account_value_usd"][-1]
+    assert summary["decisions"]["cycles"] == 96
 
 
 def test_the_summary_states_the_figures(folder: Path) -> None:

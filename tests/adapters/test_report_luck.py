@@ -29,7 +29,7 @@ def test_the_summary_says_whether_it_was_luck(tmp_path: Path) -> None:
     assert (
         luck["sharpe_interval"]["low"] < luck["sharpe_interval"]["sharpe"] < luck["sharpe_interval"]["high"]
     )
-    assert luck["sharpe_interval"]["returns"] == 95
+    assert luck["sharpe_interval"]["returns"] == 96, "the one from the last decision to the end counts"
     assert 0 < luck["placebo"]["p_value"] <= 1
     assert luck["knowledge_cutoff"] == "2025-06-01"
     assert len(luck["warnings"]) == 2
@@ -142,6 +142,31 @@ def test_a_notable_cycle_names_its_fills_and_what_was_held(tmp_path: Path) -> No
     assert "The 1 cycles" not in words
     start = words.index("cycles that cost or earned most")
     assert "Held until 2025-06-01 01:15: +10 BTC. Filled: +10 BTC at 100.00 (open)." in words[start:]
+
+
+def test_a_stop_after_the_last_decision_belongs_to_that_decision(tmp_path: Path) -> None:
+    """Short 5 since 02:30; decided last at 23:45, bought back by the stop at 23:50, the end is at 24:00."""
+    data = report_data()
+    last_ms = data.to_ms - CYCLE_MS
+    stop = (last_ms + 300_000, "BTC", 101.0, 5.0, 0.2, -10.0, "stop_loss", "Close Short", 4)
+    fills = pl.concat([data.fills, pl.DataFrame([stop], schema=dict(FILL_SCHEMA), orient="row")])
+    fell = pl.when(pl.col("time_ms") == data.to_ms).then(9_000.0).otherwise(10_000.0)
+    changed = report_data(fills=fills, equity=data.equity.with_columns(account_value_usd=fell))
+    before, summary = summarise(data), summarise(changed)
+    assert summary["performance"]["final_equity_usd"] == 9_000
+    assert (summary["performance"]["round_trips"], summary["performance"]["open_round_trips"]) == (2, 0)
+    assert summary["performance"]["exposure_fraction"] < before["performance"]["exposure_fraction"]
+    assert {name: summary["exposure"]["BTC"][name] for name in ("cycles_long", "cycles_short")} == {
+        name: before["exposure"]["BTC"][name] for name in ("cycles_long", "cycles_short")
+    }, "the end is no cycle"
+    (worst, *_) = summary["notable_cycles"]
+    assert (worst["cycle_ms"], worst["effect_usd"]) == (last_ms, pytest.approx(-1_000))
+    assert {cycle["cycle_ms"] for cycle in summary["notable_cycles"]} <= set(data.decisions["cycle_ms"])
+    assert exposure_series(changed).row(-1) == (data.to_ms, "BTC", 0.0)
+    write_report(tmp_path, changed)
+    words = words_of(tmp_path)
+    start = words.index("cycles that cost or earned most")
+    assert "Held until 2025-06-02 00:00: -5 BTC. Filled: +5 BTC at 101.00 (stop loss)." in words[start:]
 
 
 def _one_jump() -> pl.DataFrame:

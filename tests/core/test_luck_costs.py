@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wonttrade_dagster.core.attribution import cycle_effects, gains_of, held_after, pnl_split
+from wonttrade_dagster.core.attribution import cycle_effects, gains_of, held_after, pnl_by_symbol, pnl_split
 from wonttrade_dagster.core.model import CANDLE_SCHEMA
 from wonttrade_dagster.core.performance import EQUITY_SCHEMA, FILL_SCHEMA, total_return
 from wonttrade_dagster.core.repricing import Costs, break_even, repriced, sensitivity
@@ -21,12 +21,24 @@ class Account:
     """A taker on a market of given closes: one bar a cycle, every fill slipped, every fee paid."""
 
     def __init__(self, closes: list[float], costs: Costs, sizes: list[float]) -> None:
-        self.cash, self.held = DEPOSIT, 0.0
+        self.cash, self.held, self.costs = DEPOSIT, 0.0, costs
         self.fills: list[tuple[object, ...]] = []
         self.equity = [(0, DEPOSIT)]
         for i, (px, wanted) in enumerate(zip(closes, sizes, strict=True), start=1):
             self._trade(i * BAR_MS, px, wanted - self.held, costs)
             self.equity.append((i * BAR_MS, self.cash + self.held * px))
+
+    def live_on(self, px: float, stop_px: float | None, after_ms: int) -> None:
+        """One bar more without a decision; what is held is sold at a stop so long after its start."""
+        end_ms = self.end_ms
+        if stop_px is not None:
+            self._trade(self.equity[-1][0] + after_ms, stop_px, -self.held, self.costs)
+        self.equity.append((end_ms, self.cash + self.held * px))
+
+    @property
+    def end_ms(self) -> int:
+        """A bar after the last cycle."""
+        return self.equity[-1][0] + BAR_MS
 
     def _trade(self, time_ms: int, px: float, size: float, costs: Costs) -> None:
         if size == 0:
@@ -126,7 +138,7 @@ def test_the_parts_of_a_result_add_up_to_it(rows: list[tuple[float, float]], pai
     assert split.price_usd - split.slippage_usd - split.fees_usd - split.funding_usd == pytest.approx(
         result, abs=1e-9
     )
-    effects = cycle_effects(run.equity_frame(), run.fills_frame(), paid.slippage_bps)
+    effects = cycle_effects(run.equity_frame(), run.fills_frame(), paid.slippage_bps, run.end_ms)
     assert effects["effect_usd"].sum() == pytest.approx(result, abs=1e-6)
     assert effects.height == len(closes)
 
@@ -146,10 +158,40 @@ def test_sides_times_moves_are_what_prices_did(rows: list[tuple[float, float]], 
     assert gains.height == (len(closes) - 1 if any(sizes) else 0)
 
 
+@given(
+    closes_and_sizes, costs, st.floats(50, 150), st.none() | st.floats(50, 150), st.sampled_from([1, BAR_MS])
+)
+@settings(max_examples=80, deadline=None)
+def test_what_is_lived_after_the_last_decision_is_its_doing_and_no_decision(
+    rows: list[tuple[float, float]], paid: Costs, end_px: float, stop_px: float | None, after_ms: int
+) -> None:
+    """A stop fires there, right at its beginning or at its very end, or none does."""
+    closes, sizes = [px for px, _ in rows], [size for _, size in rows]
+    run, free = Account(closes, paid, sizes), Account(closes, Costs(0.0, 0.0), sizes)
+    decided, end_ms, before_usd = [time_ms for time_ms, _ in run.equity[1:]], run.end_ms, run.final_usd
+    for account in (run, free):
+        account.live_on(end_px, stop_px, after_ms)
+    equity, fills = run.equity_frame(), run.fills_frame()
+    lived_usd = run.final_usd - before_usd
+    effects = cycle_effects(equity, fills, paid.slippage_bps, end_ms)
+    shorter = cycle_effects(equity[:-1], fills, paid.slippage_bps, end_ms)
+    assert effects["time_ms"].to_list() == decided
+    assert effects["effect_usd"].sum() == pytest.approx(run.final_usd - DEPOSIT, abs=1e-6)
+    assert effects["effect_usd"][-1] - shorter["effect_usd"][-1] == pytest.approx(lived_usd, abs=1e-6)
+    held = held_after([*decided, end_ms], fills, {"BTC": candles([*closes, end_px])}, paid.slippage_bps)
+    gains = gains_of(held)
+    assert (gains["side"] * gains["move_usd"]).sum() == pytest.approx(free.final_usd - DEPOSIT, abs=1e-6)
+    assert gains["time_ms"].to_list() == (decided if any(sizes) else [])
+    split = pnl_by_symbol(held, fills, {}, paid.slippage_bps)["BTC"]
+    assert split.result_usd == pytest.approx(run.final_usd - DEPOSIT, abs=1e-6)
+    assert split.price_usd == pytest.approx(free.final_usd - DEPOSIT, abs=1e-6)
+
+
 def test_a_cycles_effect_is_its_own_cost_and_what_came_until_the_next() -> None:
     """Long 1 from 100 (fee 0.045, slippage 0.05), 110 at the next cycle, sold there at the third's 90."""
     run = Account([100.0, 110.0, 90.0], PAID, [1.0, 1.0, 0.0])
-    effects = cycle_effects(run.equity_frame(), run.fills_frame(), PAID.slippage_bps)["effect_usd"].to_list()
+    found = cycle_effects(run.equity_frame(), run.fills_frame(), PAID.slippage_bps, run.end_ms)
+    effects = found["effect_usd"].to_list()
     assert effects[0] == pytest.approx(10 - 0.05 - 100.05 * 4.5e-4)
     assert effects[1] == pytest.approx(-20)
     assert effects[2] == pytest.approx(-(0.045 + 89.955 * 4.5e-4))

@@ -18,7 +18,8 @@ HELD_SCHEMA: Mapping[str, pl.DataType] = {
     "px": pl.Float64(),
     "worth_usd": pl.Float64(),
 }
-"""After each cycle: the size held, the price, and size × price less what was paid for it at market prices."""
+"""After each cycle, and at the end: the size held, the price, and size × price less what was paid for it at
+market prices."""
 
 GAIN_SCHEMA: Mapping[str, pl.DataType] = {
     "time_ms": pl.Int64(),
@@ -68,7 +69,7 @@ def pnl_split(result_usd: float, fills: pl.DataFrame, funding_usd: float, slippa
 def pnl_by_symbol(
     held: pl.DataFrame, fills: pl.DataFrame, funding_usd: Mapping[str, float], slippage_bps: float
 ) -> dict[str, PnlSplit]:
-    """Split the result of each symbol, up to the last cycle.
+    """Split the result of each symbol, up to the last time of ``held``.
 
     Args:
         held: see :func:`held_after`.
@@ -95,10 +96,10 @@ def pnl_by_symbol(
 def held_after(
     times_ms: Sequence[int], fills: pl.DataFrame, prices: Mapping[str, pl.DataFrame], slippage_bps: float
 ) -> pl.DataFrame:
-    """What was held after each cycle, by symbol.
+    """What was held after each cycle and at the end, by symbol.
 
     Args:
-        times_ms: the cycles, ascending.
+        times_ms: the cycles, ascending, and the end of the range where the account lived on so far.
         fills: ``core.performance.FILL_SCHEMA``, of an account that was flat before.
         prices: ``core.model.CANDLE_SCHEMA`` by symbol; a symbol without a candle is left out.
         slippage_bps: that the fills were made with.
@@ -157,7 +158,7 @@ def gains_of(held: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         ``GAIN_SCHEMA``; ``side × move_usd`` adds up to what prices did to the account. Symbols that were
-        never held are left out, and so is the last cycle, which nothing follows.
+        never held are left out, and so is the last time, which nothing follows.
     """
     size = pl.col("size_base")
     usual = pl.when(size != 0).then(size.abs()).forward_fill().backward_fill().over("symbol")
@@ -172,32 +173,35 @@ def gains_of(held: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def cycle_effects(equity: pl.DataFrame, fills: pl.DataFrame, slippage_bps: float) -> pl.DataFrame:
-    """What each cycle's decision earned until right before the next one, its own costs included.
+def cycle_effects(
+    equity: pl.DataFrame, fills: pl.DataFrame, slippage_bps: float, end_ms: int
+) -> pl.DataFrame:
+    """What each cycle's decision earned until right before the next one or the end, its own costs included.
 
     The account value of a cycle is read after its orders: their fees and slippage are put back to it.
 
     Args:
-        equity: ``core.performance.EQUITY_SCHEMA``, the opening value first, then one row a cycle.
+        equity: ``core.performance.EQUITY_SCHEMA``, the opening value first, then one row a cycle, and one at
+            the end of the range where the account lived on so far.
         fills: ``core.performance.FILL_SCHEMA``; those of a cycle's own orders bear its time.
         slippage_bps: that the fills were made with.
+        end_ms: end of the range; a point there is no cycle's.
 
     Returns:
-        ``time_ms, effect_usd``: one row for each point but the first (what came before the first decision is
-        left to it); the effects add up to the change of the account value, but for the tick.
+        ``time_ms, effect_usd``: one row a cycle (what came before the first decision is left to it); the
+        effects add up to the change of the account value, but for the tick.
     """
+    is_cycle = (pl.col("time_ms") > pl.col("time_ms").min()) & (pl.col("time_ms") < end_ms)
     cost = (slippage_usd(slippage_bps) + pl.col("fee_usd")).sum().alias("cost_usd")
     costs = fills.group_by("time_ms").agg(cost)
     before = pl.col("account_value_usd") + pl.col("cost_usd").fill_null(0.0)
     points = equity.join(costs, on="time_ms", how="left", maintain_order="left")
     following = points.select(
         "time_ms",
-        pl.when(pl.col("time_ms") == pl.col("time_ms").min())
-        .then(pl.col("account_value_usd"))
-        .otherwise(before)
-        .alias("before_usd"),
+        pl.when(is_cycle).then(before).otherwise(pl.col("account_value_usd")).alias("before_usd"),
+        is_cycle.alias("is_cycle"),
         "account_value_usd",
     )
     next_usd = pl.col("before_usd").shift(-1).fill_null(pl.col("account_value_usd"))
-    effects = following.select("time_ms", (next_usd - pl.col("before_usd")).alias("effect_usd"))
-    return effects[1:]
+    effect = (next_usd - pl.col("before_usd")).alias("effect_usd")
+    return following.select("time_ms", effect, "is_cycle").filter("is_cycle").drop("is_cycle")

@@ -6,7 +6,8 @@ Does not belong here: money arithmetic (``Decimal``, in the simulation), drawing
 Everything comes from account value and fills, never from "available balance". Statistics that are not
 defined (no variance, too few points) are None, never 0 and never NaN. Frames are ascending in time:
 
-* equity: ``EQUITY_SCHEMA``, one row a cycle, the opening equity being the first;
+* equity: ``EQUITY_SCHEMA``, one row a cycle, the opening equity being the first, and the end of a range, at
+  which nobody decides, the last;
 * fills: ``FILL_SCHEMA``, sizes signed by direction, ``closed_pnl_usd`` without the fee.
 """
 
@@ -165,8 +166,10 @@ def sharpe_ratio(points: Sequence[tuple[int, float]]) -> float | None:
     """Annualised Sharpe ratio of ``(time_ms, account value)`` points, oldest first.
 
     Mean over sample standard deviation (n − 1) of the simple returns between points, times the square
-    root of how many such steps a year holds: ``YEAR_MS`` over the mean step actually sampled. The
-    risk-free rate is 0. (Sharpe 1994; 252 trading days would be wrong in a market that never closes.)
+    root of how many such steps a year holds: ``YEAR_MS`` over the mean step actually sampled. Steps need not
+    be equal (skipped decisions, the end of a range): mean and variance of a return both grow with its step,
+    so that the mean step annualises them together. The risk-free rate is 0. (Sharpe 1994; 252 trading days
+    would be wrong in a market that never closes.)
 
     Returns:
         None below two returns, for zero variance, for no elapsed time, and once the account was worth

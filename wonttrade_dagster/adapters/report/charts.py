@@ -128,7 +128,7 @@ def price_chart(data: ReportData, symbol: str) -> dict[str, Any]:
 
 
 def exposure_chart(data: ReportData) -> dict[str, Any]:
-    """What was held of each coin after each cycle, over the account value; short is below zero."""
+    """What was held of each coin after each cycle and at the end, over the account value, signed."""
     series = exposure_series(data).with_columns((100.0 * pl.col("exposure_fraction")).alias("percent"))
     traces = []
     for symbol, colour in zip(data.prices, _cycled(_BENCHMARKS), strict=False):
@@ -136,7 +136,7 @@ def exposure_chart(data: ReportData) -> dict[str, Any]:
         trace = line_of(symbol, mine, "time_ms", "percent", colour, width=1.4)
         trace["line"]["shape"] = "hv"
         traces.append(trace | {"showlegend": True})
-    note = "Percent of the account value held in each coin after each decision; short is below zero."
+    note = "Percent of the account value held in each coin, after each decision and at the end; short: below 0."
     return chart_of("exposure", "Exposure", note, traces, "%", height=280)
 
 

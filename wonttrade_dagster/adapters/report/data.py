@@ -71,7 +71,8 @@ class ReportData:
         prompt_sha256: hash of the template.
         settings_sha256: hash of ``wonttrade.toml``.
         initial_equity_usd: account value before the first decision.
-        equity: ``core.performance.EQUITY_SCHEMA``, one row a cycle.
+        equity: ``core.performance.EQUITY_SCHEMA``, one row a cycle, and one at ``to_ms``, where nobody
+            decides; that of an account that did not live on so far ends with its last cycle.
         fills: ``core.performance.FILL_SCHEMA``; ``purpose`` tells entries, exits, stops and take-profits.
         latency: ``LATENCY_SCHEMA``, one row a model call.
         decisions: ``DECISION_SCHEMA``, one row a cycle: ``outcome`` applied, refused or failed; ``reason``
@@ -81,7 +82,8 @@ class ReportData:
         prices: symbol → ``CANDLE_SCHEMA`` over the range.
         assumptions: what the simulator assumes, a sentence each.
         caveats: what limits this very run, a sentence each; printed at the top.
-        protection: ``PROTECTION_SCHEMA``, stops and take-profits standing after each cycle; null = none.
+        protection: ``PROTECTION_SCHEMA``, stops and take-profits standing after each cycle and at the end;
+            null = none.
         funding_usd: funding paid (+) or received (−).
         funding_by_symbol_usd: the same by symbol; a symbol that paid nothing may be left out.
         unprotected: how long positions stood without a stop.

@@ -5,7 +5,7 @@ Does not belong here: the figures (``summary``), the markup (``luck.html.j2``, `
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -139,7 +139,9 @@ def _notable_row(
     later = times.filter(times > cycle_ms)
     until_ms = later[0] if later.len() else data.to_ms
     held_here = positions.filter((pl.col("time_ms") == cycle_ms) & (pl.col("size_base") != 0))
-    fills = data.fills.filter(pl.col("time_ms").is_between(cycle_ms, until_ms, closed="left"))
+    # A fill at the end of the range was ordered by no later decision.
+    closed: Literal["both", "left"] = "both" if until_ms == data.to_ms else "left"
+    fills = data.fills.filter(pl.col("time_ms").is_between(cycle_ms, until_ms, closed=closed))
     return {
         "time": time_text(cycle_ms),
         "until": time_text(until_ms),

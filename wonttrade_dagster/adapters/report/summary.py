@@ -80,23 +80,22 @@ def curve(data: ReportData) -> pl.DataFrame:
 
 
 def lived(data: ReportData) -> dict[str, pl.DataFrame]:
-    """The prices up to the last decision, where the curve ends: what is compared must end there too."""
+    """The prices up to the end of the curve: what is compared must end there too."""
     end_ms = curve(data)["time_ms"].max()
     return {symbol: frame.filter(pl.col("open_time_ms") < end_ms) for symbol, frame in data.prices.items()}
 
 
-def decided(data: ReportData) -> list[int]:
-    """The points of the curve at which a decision was made."""
-    return [t for t in data.equity["time_ms"].to_list() if t >= data.from_ms]
-
-
 def held(data: ReportData) -> pl.DataFrame:
-    """What was held after each cycle: ``core.attribution.HELD_SCHEMA``."""
-    return held_after(decided(data), data.fills, data.prices, data.slippage_bps)
+    """What was held after each cycle, and at the end of the range: ``core.attribution.HELD_SCHEMA``."""
+    times = [t for t in data.equity["time_ms"].to_list() if t >= data.from_ms]
+    return held_after(times, data.fills, data.prices, data.slippage_bps)
 
 
 def exposure_series(data: ReportData) -> pl.DataFrame:
-    """``time_ms, symbol, exposure_fraction``: signed value held over the account value, after each cycle."""
+    """``time_ms, symbol, exposure_fraction``: signed value held over the account value.
+
+    After each cycle, and at the end of the range, at which nobody decides.
+    """
     fraction = pl.col("size_base") * pl.col("px") / pl.col("account_value_usd")
     return (
         held(data)
@@ -111,6 +110,7 @@ def exposure_figures(data: ReportData) -> dict[str, Any]:
     exposure = pl.col("exposure_fraction")
     found = (
         exposure_series(data)
+        .filter(pl.col("time_ms") < data.to_ms)
         .group_by("symbol", maintain_order=True)
         .agg(
             exposure.abs().mean().alias("mean_fraction"),
@@ -176,9 +176,10 @@ def other_costs(data: ReportData, performance: PerformanceFigures) -> dict[str, 
 
 
 def notable_cycles(data: ReportData) -> list[dict[str, Any]]:
-    """The cycles that earned or cost most until the next one, largest first: ``cycle_ms, effect_usd``."""
-    effects = cycle_effects(curve(data), data.fills, data.slippage_bps).filter(pl.col("effect_usd") != 0)
-    chosen = effects.sort(pl.col("effect_usd").abs(), descending=True).head(NOTABLE_CYCLES)
+    """The cycles that earned or cost most until the next one or the end: ``cycle_ms, effect_usd``."""
+    effects = cycle_effects(curve(data), data.fills, data.slippage_bps, data.to_ms)
+    chosen = effects.filter(pl.col("effect_usd") != 0)
+    chosen = chosen.sort(pl.col("effect_usd").abs(), descending=True).head(NOTABLE_CYCLES)
     return chosen.rename({"time_ms": "cycle_ms"}).to_dicts()
 
 
