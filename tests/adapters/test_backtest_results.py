@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from cycle_samples import D, at, decision, fill, order, position, report, stop
 
+from wonttrade_dagster.adapters.backtest_end import stored_end
 from wonttrade_dagster.adapters.backtest_results import (
     DATABASE_NAME,
     RESULTS_NAME,
@@ -17,8 +18,8 @@ from wonttrade_dagster.adapters.backtest_results import (
     backtest_folder,
     open_results,
 )
-from wonttrade_dagster.core.backtest import MemoryRecords
-from wonttrade_dagster.core.errors import UsageError
+from wonttrade_dagster.core.backtest import AccountEnd, MemoryRecords
+from wonttrade_dagster.core.errors import StorageError, UsageError
 from wonttrade_dagster.core.model import (
     ActionResult,
     ActionStatus,
@@ -145,6 +146,72 @@ def test_a_liquidation_on_the_book_is_called_one_and_not_a_close(folder: Path) -
     frames = results.frames()
     assert frames.fills["purpose"].to_list() == ["open", "liquidation"]
     assert performance_figures(frames.equity, frames.fills).liquidations == 1
+
+
+def test_the_end_is_a_line_and_rows_of_its_own_and_no_decision(folder: Path) -> None:
+    results = opened(folder)
+    stopped = replace(
+        fill(1), time_ms=at(1) - 5, size_base=D("-0.5"), oid=9, cloid=None, direction="Close Long"
+    )
+    liquidated = {"event": "Execution", "symbol": "BTC", "oid": 9, "liquidation_mark_px": "40506"}
+    end = AccountEnd(
+        at(1),
+        D("990.5"),
+        (position(),),
+        (stop(),),
+        (stopped,),
+        D("0.25"),
+        (funding("BTC", "0.25"), liquidated),
+    )
+    with results.journal:
+        results.begin({"model": "m"}, at(0))
+        results.cycle(finished(0), {"events": [funding("BTC", "1")]})
+        booked = results.funding_usd
+        results.end(end, {"marks": {}})
+    line = written(folder)[-1]
+    assert (line["kind"], line["cycle_ms"], line["body"]["exchange"]) == ("end", at(1), {"marks": {}})
+    assert stored_end(folder / RESULTS_NAME) == end == results.ended
+    frames = results.frames()
+    assert frames.equity.rows()[-1] == (at(1), 990.5)
+    assert frames.fills.select("time_ms", "purpose").rows()[-1] == (at(1) - 5, "liquidation")
+    assert frames.protection.rows()[-1] == (at(1), "BTC", 90.0, None)
+    assert [frame.height for frame in (frames.decisions, frames.latency, frames.targets)] == [1, 1, 1]
+    assert results.funding_usd - booked == D("0.25")
+    assert results.funding_by_symbol_usd == {"BTC": D("1.25")}
+    read_back = opened(folder.with_name("b-2"))
+    read_back.remember(finished(0), [funding("BTC", "1")])
+    read_back.remember_end(end)
+    assert all(
+        getattr(read_back.frames(), name).equals(getattr(frames, name))
+        for name in ("equity", "fills", "protection")
+    )
+
+
+def test_an_end_that_was_cut_or_never_written_is_none(folder: Path) -> None:
+    results = opened(folder)
+    with results.journal:
+        results.begin({"model": "m"}, at(0))
+        results.cycle(finished(0), {})
+        assert stored_end(folder / RESULTS_NAME) is None
+        results.end(AccountEnd(at(1), D(1)), {})
+    path = folder / RESULTS_NAME
+    whole = path.read_bytes()
+    assert stored_end(path) == AccountEnd(at(1), D(1))
+    path.write_bytes(whole[:-40])
+    assert stored_end(path) is None
+    path.write_bytes(whole[:-1])
+    assert stored_end(path) == AccountEnd(at(1), D(1)), "only its newline is missing"
+
+
+def test_an_end_that_says_something_else_is_refused(folder: Path) -> None:
+    results = opened(folder)
+    with results.journal:
+        results.cycle(finished(0), {})
+        results.journal.append("end", at(1), {"account_value_usd": "much"})
+    with pytest.raises(
+        StorageError, match=r"the end in .* cannot be read: run the backtest from its beginning"
+    ):
+        stored_end(folder / RESULTS_NAME)
 
 
 def funding(symbol: str, paid_usd: str) -> dict[str, str]:

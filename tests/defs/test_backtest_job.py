@@ -70,6 +70,16 @@ class Finished:
     def cycles(self) -> list[Mapping[str, Any]]:
         return [line for line in self.lines() if line["kind"] == "cycle"]
 
+    def end(self) -> Mapping[str, Any]:
+        """The body of the last line."""
+        last = self.lines()[-1]
+        assert last["kind"] == "end"
+        return last["body"]
+
+    def bodies(self) -> list[Mapping[str, Any]]:
+        """Of the cycles, and of the stretch after the last one."""
+        return [*(line["body"] for line in self.cycles()), self.end()]
+
     def metadata(self, stage: Stage) -> Mapping[str, Any]:
         (event,) = self.result.asset_materializations_for_node("backtest_cycles")[:1]
         for event in self.result.asset_materializations_for_node("backtest_cycles"):
@@ -163,11 +173,10 @@ def test_each_line_says_whether_the_prior_plan_was_reused(finished: Finished) ->
 
 
 def test_the_equity_is_the_deposit_and_everything_that_was_booked(finished: Finished) -> None:
-    """value = deposit + realised − fees − funding + unrealised, in every cycle, from the lines alone."""
+    """value = deposit + realised − fees − funding + unrealised, at every point, from the lines alone."""
     fees, realised = Decimal(0), Decimal(0)
     traded = False
-    for line in finished.cycles():
-        body = line["body"]
+    for body in finished.bodies():
         for fill in body["fills"]:
             fees += Decimal(fill["fee_usd"])
             realised += Decimal(fill["closed_pnl_usd"])
@@ -179,22 +188,22 @@ def test_the_equity_is_the_deposit_and_everything_that_was_booked(finished: Fini
     with duckdb.connect(str(finished.folder / DATABASE_NAME), read_only=True) as connection:
         rows = connection.execute("select count(*), last(account_value_usd) from equity").fetchone()
     assert rows is not None
-    assert rows[0] == CYCLES + 1
-    assert rows[1] == pytest.approx(float(finished.cycles()[-1]["body"]["account_value_usd"]))
+    assert rows[0] == CYCLES + 2, "the deposit, each cycle, the end"
+    assert rows[1] == pytest.approx(float(finished.end()["account_value_usd"]))
 
 
 def test_funding_is_the_rest_of_the_equity_to_the_cent(finished: Finished) -> None:
     paid = sum(
         (
             Decimal(event["paid_usd"])
-            for line in finished.cycles()
-            for event in line["body"]["events"]
+            for body in finished.bodies()
+            for event in body["events"]
             if event["event"] == "FundingPayment"
         ),
         Decimal(0),
     )
-    last = finished.cycles()[-1]["body"]
-    fills = [fill for line in finished.cycles() for fill in line["body"]["fills"]]
+    last = finished.end()
+    fills = [fill for body in finished.bodies() for fill in body["fills"]]
     realised = sum((Decimal(f["closed_pnl_usd"]) - Decimal(f["fee_usd"]) for f in fills), Decimal(0))
     unrealised = sum((Decimal(p["unrealized_pnl_usd"]) for p in last["positions"]), Decimal(0))
     value = Decimal(10_000) + realised + unrealised - paid
@@ -210,8 +219,8 @@ def test_the_result_is_split_by_symbol_and_the_parts_add_up(finished: Finished) 
     for symbol, split in by_symbol.items():
         paid = [
             Decimal(event["paid_usd"])
-            for line in finished.cycles()
-            for event in line["body"]["events"]
+            for body in finished.bodies()
+            for event in body["events"]
             if event["event"] == "FundingPayment" and event["symbol"] == symbol
         ]
         assert split["funding_usd"] == pytest.approx(float(sum(paid)))
@@ -267,7 +276,8 @@ def test_a_model_that_is_refused_half_of_the_time_does_not_end_a_backtest(
     loopback.model("faults", [begun, *script])
     result = backtest(finished.config, "half", ("2025-06-01", "2025-06-01"))
     assert result.success, failure_of(result)
-    lines = (backtest_folder(finished.settings.data_dir, "half") / RESULTS_NAME).read_text().splitlines()[1:]
+    text = (backtest_folder(finished.settings.data_dir, "half") / RESULTS_NAME).read_text()
+    lines = text.splitlines()[1:-1]
     outcomes = [json.loads(line)["body"]["outcome"] for line in lines]
     assert len(outcomes) == 24
     assert outcomes.count("refused") == len(kinds)
@@ -299,7 +309,7 @@ def test_a_model_server_that_dies_on_the_way_ends_the_backtest_and_what_it_wrote
     assert not (folder / SUMMARY_NAME).exists()
     loopback.model("faults", [{"kind": "reply", "text": flat_answer(finished)}] * 8)
     assert backtest(finished.config, "dies", ("2025-06-01", "2025-06-01"), cycle_minutes=180).success
-    lines = [json.loads(line) for line in (folder / RESULTS_NAME).read_text().splitlines()[1:]]
+    lines = [json.loads(line) for line in (folder / RESULTS_NAME).read_text().splitlines()[1:-1]]
     answered = [line["body"]["reply"] is not None for line in lines]
     assert answered == [True, False, *[True] * 6], "those of the outage that ended it were asked for again"
 
@@ -354,7 +364,8 @@ def test_an_unfinished_attempt_is_moved_aside_and_the_backtest_runs_again(finish
     result = backtest(finished.config, "again", ("2025-06-01", "2025-06-01"), cycle_minutes=720)
     assert result.success, failure_of(result)
     assert (folder / f"{RESULTS_NAME}.attempt-1").read_text() == "an earlier attempt\n"
-    assert len((folder / RESULTS_NAME).read_text().splitlines()) == 3
+    kinds = [json.loads(line)["kind"] for line in (folder / RESULTS_NAME).read_text().splitlines()]
+    assert kinds == ["backtest", "cycle", "cycle", "end"]
 
 
 # --- the executor ----------------------------------------------------------------------------------

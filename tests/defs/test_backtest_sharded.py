@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
-from loopback import Loopback, failure_of, generated_history, instance_of
+from loopback import DAY_MS, Loopback, failure_of, generated_history, instance_of
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
 from wonttrade_dagster.adapters.backtest_resume import stored_facts
@@ -113,10 +114,28 @@ def test_each_shard_begins_anew_and_keeps_what_a_backtest_has(whole: Ground) -> 
         assert {"report.html", "summary.json", "equity.parquet", RESULTS_NAME} <= written
         performance = whole.summary(f"whole/{day}")["performance"]
         assert performance["opening_equity_usd"] == 10_000
-        assert len((folder / RESULTS_NAME).read_text().splitlines()) == 1 + CYCLES_PER_DAY
+        kinds = [json.loads(line)["kind"] for line in (folder / RESULTS_NAME).read_text().splitlines()]
+        assert kinds == ["backtest", *["cycle"] * CYCLES_PER_DAY, "end"]
     merged = whole.summary("whole")
     assert [row["first_day"] for row in merged["shards"]] == list(DAYS)
     assert merged["decisions"]["cycles"] == 3 * CYCLES_PER_DAY
+
+
+def test_shards_side_by_side_lose_no_time_of_the_days(whole: Ground) -> None:
+    """Each account lives until the next one is opened, and the last one until the end of the last day."""
+    merged = whole.summary("whole")
+    equity = pl.read_parquet(whole.folder("whole") / "equity.parquet")
+    ends = equity.group_by("shard", maintain_order=True).agg(pl.col("time_ms").max())
+    assert ends["time_ms"].to_list() == [FIRST_MS + (number + 1) * DAY_MS for number in range(len(DAYS))]
+    assert merged["to_ms"] == ends["time_ms"][-1]
+    for row in merged["shards"]:
+        own = whole.summary(row["id"])
+        prices = market_history(whole.settings).candles("BTC", "5m", own["from_ms"], own["to_ms"])
+        held = prices["close"][-1] / prices["open"][0] - 1
+        assert row["buy_and_hold_fraction"]["BTC"] == pytest.approx(held)
+    for name, value in merged["pnl_by_symbol"]["BTC"].items():
+        others = merged["pnl_by_symbol"]["ETH"][name]
+        assert value + others == pytest.approx(merged["sums"][name], abs=1e-6), name
 
 
 def test_shards_run_in_any_order_by_different_runs_and_the_last_one_merges(ground: Ground) -> None:

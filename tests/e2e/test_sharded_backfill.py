@@ -83,7 +83,7 @@ def _judge(folder: Path, runs: list[dict[str, Any]]) -> None:
     assert [window.first_day for window in plan.windows] == DAYS
     for day in DAYS:
         lines = (folder / "shards" / day / RESULTS_NAME).read_text().splitlines()
-        assert len(lines) == 1 + 6
+        assert len(lines) == 1 + 6 + 1, "what it is, its cycles, and where its account ended"
     summary = json.loads((folder / "summary.json").read_text())
     assert [row["first_day"] for row in summary["shards"]] == DAYS
     assert summary["latency"]["model_calls"] == 18

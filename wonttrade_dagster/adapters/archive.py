@@ -25,6 +25,7 @@ from wonttrade_dagster.adapters.journal_line import JournalRecord, sorted_digest
 from wonttrade_dagster.adapters.ledger_journal import KINDS
 from wonttrade_dagster.adapters.prompts import template_of
 from wonttrade_dagster.adapters.spool import Spool
+from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.context import PromptTemplate
 from wonttrade_dagster.core.errors import ConfigurationError, StorageError, UnknownCycleError, UsageError
@@ -74,6 +75,10 @@ class CycleArchive(ABC):
         )
         account, report = stored.record(Stage.ACCOUNT_SNAPSHOTS), stored.record(Stage.CYCLE_REPORTS)
         return CycleEnd(cycle_ms, account if isinstance(account, AccountSnapshot) else None, report)
+
+    def account_end(self) -> AccountEnd | None:
+        """Where the account ended after its last cycle; None where it goes on. Raises ``StorageError``."""
+        return None
 
     def read_witnesses(self) -> Sequence[str]:
         """Prepare to be asked for every cycle; sentences about damage that no cycle can be named for."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wonttrade_dagster.adapters.archive import CycleArchive, cycle_text, stored_template
+from wonttrade_dagster.adapters.backtest_end import stored_end
 from wonttrade_dagster.adapters.backtest_line import (
     SEALED,
     is_whole,
@@ -23,6 +24,7 @@ from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SHARDS
 from wonttrade_dagster.adapters.backtest_shards import shards_hint
 from wonttrade_dagster.adapters.journal_line import opened
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
+from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.codec import decode, encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.errors import HistoryError, StorageError, StorageLockedError, UsageError
@@ -31,7 +33,9 @@ from wonttrade_dagster.core.replay import StoredCycle
 from wonttrade_dagster.core.seals import market_seal
 
 _HEAD_BYTES = 300
-_OWN_KINDS = (b'"kind":"torn",', b'"kind":"gap",')
+_OTHER_KINDS = (b'"kind":"torn",', b'"kind":"gap",', b'"kind":"end",')
+"""Of lines that tell no cycle: the journal's own, after a kill or a full disk, and the end of the account."""
+
 _CYCLE = re.compile(rb'"kind":"cycle",.*?"cycle_ms":(\d+)')
 
 HISTORY_CHANGED = "the stored history was changed since this backtest: the market cannot be rebuilt from it"
@@ -108,6 +112,10 @@ class BacktestArchive(CycleArchive):
             return {}
         return {stage: payload for stage, payload in found.items() if stage in stages}
 
+    def account_end(self) -> AccountEnd | None:
+        """Of its last line."""
+        return stored_end(self._path)
+
     def _stored(self, cycle_ms: int, body: Mapping[str, Any], *, is_intact: bool) -> StoredCycle:
         shared = self._header
         payloads = payloads_of(body, shared, cycle_ms, self._decision_json(prior_cycle_ms(body)))
@@ -155,7 +163,7 @@ class BacktestArchive(CycleArchive):
                 match = _CYCLE.search(line[:_HEAD_BYTES])
                 if match:
                     found[int(match[1])] = _Line(offset, len(line), number)
-                elif number > 1 and not _is_of_the_journal(line):
+                elif number > 1 and not _tells_no_cycle(line):
                     lost.append(number)
                 offset += len(line)
         return found, lost
@@ -226,9 +234,9 @@ class _Market:
         return payload, {Stage.MARKET_SNAPSHOTS: what}
 
 
-def _is_of_the_journal(line: bytes) -> bool:
-    """Whether the journal itself put it there, when it went on after a kill or a full disk."""
-    return any(mark in line[:_HEAD_BYTES] for mark in _OWN_KINDS) and _parsed(line)[1]
+def _tells_no_cycle(line: bytes) -> bool:
+    """Whether it is whole, and of a kind that tells none."""
+    return any(mark in line[:_HEAD_BYTES] for mark in _OTHER_KINDS) and _parsed(line)[1]
 
 
 def _parsed(line: bytes) -> tuple[Mapping[str, Any] | None, bool]:

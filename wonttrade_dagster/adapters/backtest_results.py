@@ -1,11 +1,11 @@
 """What a backtest leaves behind: ``backtest-results.ndjson``, one line a cycle, and its DuckDB file.
 
-Belongs here: the line of a cycle, and the rows that the report and DuckDB are made of.
+Belongs here: writing the lines, and the rows that the report and DuckDB are made of.
 Does not belong here: the loop, the drawing (``adapters.report``), the simulated exchange.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from wonttrade_dagster.adapters.backtest_end import END, end_line
 from wonttrade_dagster.adapters.backtest_line import line_of
 from wonttrade_dagster.adapters.backtest_rows import (
     Row,
@@ -31,7 +32,7 @@ from wonttrade_dagster.adapters.report.data import (
     PROTECTION_SCHEMA,
     TARGET_SCHEMA,
 )
-from wonttrade_dagster.core.backtest import MemoryRecords
+from wonttrade_dagster.core.backtest import AccountEnd, MemoryRecords
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import (
     CycleReport,
@@ -60,6 +61,7 @@ class BacktestResults:
         folder: everything of this backtest.
         journal: the results file; one line a cycle, fsynced in batches.
         shared: what its first line says of all cycles, see ``backtest_line``.
+        ended: where the account ended; None while it lives.
     """
 
     folder: Path
@@ -73,8 +75,9 @@ class BacktestResults:
     targets: list[Row] = field(default_factory=list)
     protection: list[Row] = field(default_factory=list)
     executions: list[ExecutionReport] = field(default_factory=list)
-    funding_usd: float = 0.0
+    funding_usd: Decimal = Decimal(0)
     funding_by_symbol_usd: dict[str, Decimal] = field(default_factory=dict)
+    ended: AccountEnd | None = None
 
     def begin(self, facts: Mapping[str, Any], from_ms: int, *, is_resumed: bool = False) -> None:
         """Write the first line: what this backtest is. It stands already in one that is resumed."""
@@ -100,16 +103,32 @@ class BacktestResults:
 
     def remember(self, records: MemoryRecords, events: Iterable[Mapping[str, Any]] = ()) -> None:
         """Keep the rows of a cycle whose line is written, and what the market did before it."""
-        events = tuple(events)
-        # A liquidation on the book is an ordinary close by the word of its fill.
-        self.purposes |= dict.fromkeys(liquidating(events), "liquidation")
-        for symbol, paid_usd in funding_paid(events):
-            self.funding_by_symbol_usd[symbol] = self.funding_by_symbol_usd.get(symbol, Decimal(0)) + paid_usd
+        self._happened(tuple(events))
         cycle_ms = records.cycle_ms
         decision: DecisionRecord = records.read(cycle_ms, Stage.DECISIONS)
         execution: ExecutionReport = records.read(cycle_ms, Stage.EXECUTIONS)
         report: CycleReport = records.read(cycle_ms, Stage.CYCLE_REPORTS)
         self._keep(decision, execution, report)
+
+    def end(self, end: AccountEnd, exchange: Mapping[str, Any]) -> None:
+        """Write the line of the account's end, and keep its rows; ``exchange`` is the account as JSON."""
+        self.journal.append(END, end.time_ms, end_line(end, exchange))
+        self.remember_end(end)
+
+    def remember_end(self, end: AccountEnd) -> None:
+        """Keep the rows of the end, whose line is written."""
+        self._happened(end.events)
+        self.fills += end.fills
+        self.equity.append((end.time_ms, float(end.account_value_usd)))
+        self.protection += protection_rows(end.time_ms, end.positions, end.protection)
+        self.funding_usd += end.funding_paid_usd
+        self.ended = end
+
+    def _happened(self, events: Sequence[Mapping[str, Any]]) -> None:
+        # A liquidation on the book is an ordinary close by the word of its fill.
+        self.purposes |= dict.fromkeys(liquidating(events), "liquidation")
+        for symbol, paid_usd in funding_paid(events):
+            self.funding_by_symbol_usd[symbol] = self.funding_by_symbol_usd.get(symbol, Decimal(0)) + paid_usd
 
     def _keep(self, decision: DecisionRecord, execution: ExecutionReport, report: CycleReport) -> None:
         cycle_ms = report.cycle_ms
@@ -123,11 +142,11 @@ class BacktestResults:
         self.latency += latency_rows(decision)
         self.decisions.append(decision_row(decision, report))
         self.targets += target_rows(decision)
-        self.protection += protection_rows(report)
+        self.protection += protection_rows(cycle_ms, report.positions, report.protection)
         if execution.unprotected_seconds:
             self.executions.append(replace(execution, results=(), account=None))
         if report.performance is not None:
-            self.funding_usd = float(report.performance.funding_usd)
+            self.funding_usd = report.performance.funding_usd
 
     def frames(self) -> "BacktestFrames":
         """The rows so far as frames."""

@@ -4,11 +4,11 @@ Belongs here: one function a table; the schemas stand in ``adapters.report.data`
 Does not belong here: keeping them (``backtest_results``), figures of them (``adapters.report``).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from wonttrade_dagster.core.model import CycleReport, Decision, DecisionRecord, Leg
+from wonttrade_dagster.core.model import CycleReport, Decision, DecisionRecord, Leg, OpenOrder, Position
 from wonttrade_dagster.core.simulation import Execution, FundingPayment
 
 Row = tuple[Any, ...]
@@ -61,13 +61,15 @@ def target_rows(decision: DecisionRecord) -> list[Row]:
     ]
 
 
-def protection_rows(report: CycleReport) -> list[Row]:
-    """``PROTECTION_SCHEMA``: stop and take-profit standing for each position after the cycle."""
+def protection_rows(
+    time_ms: int, positions: Iterable[Position], protection: Sequence[OpenOrder]
+) -> list[Row]:
+    """``PROTECTION_SCHEMA``: stop and take-profit standing for each position, after a cycle or at the end."""
     rows: list[Row] = []
-    for position in report.positions:
-        standing = {o.leg: o.trigger_px for o in report.protection if o.symbol == position.symbol}
+    for position in positions:
+        standing = {o.leg: o.trigger_px for o in protection if o.symbol == position.symbol}
         stop, take = standing.get(Leg.STOP_LOSS), standing.get(Leg.TAKE_PROFIT)
-        rows.append((report.cycle_ms, position.symbol, _float(stop), _float(take)))
+        rows.append((time_ms, position.symbol, _float(stop), _float(take)))
     return rows
 
 

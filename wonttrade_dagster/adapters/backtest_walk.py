@@ -1,4 +1,4 @@
-"""The simulated account between decisions: bars and funding of the history, handed to it in time.
+"""The simulated account between decisions and after the last one: bars and funding, handed to it in time.
 
 Belongs here: which stretch of the history comes next, the backtest's clock, and what happened meanwhile.
 Does not belong here: what a bar does to an account (``simulated``), the loop (``core.backtest``).
@@ -6,14 +6,16 @@ Does not belong here: what a bar does to an account (``simulated``), the loop (`
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
+from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.codec import jsonable
-from wonttrade_dagster.core.simulation import BarStretch, ExchangeState
+from wonttrade_dagster.core.simulation import BarStretch, Event, ExchangeState, Execution, FundingPayment
 
 
 @dataclass(slots=True)
@@ -64,6 +66,28 @@ class BacktestWalk:
         self.events += [_plain(event) for event in happened]
         self.latency_ms = latency_ms
         self._lived(to_ms)
+
+    def live_on(self, to_ms: int) -> AccountEnd:
+        """Let the account live from its last decision to the end of the range, where nobody decides.
+
+        Where that decision was there after the end only, nothing happens any more.
+        """
+        since_ms, happened = self.lived_until_ms, tuple[Event, ...]()
+        if since_ms < to_ms:
+            happened = self.executor.advance(to_ms, self._bars(to_ms), self._funding(since_ms, to_ms))
+            self._lived(to_ms)
+        account = self.executor.account()
+        return AccountEnd(
+            time_ms=to_ms,
+            account_value_usd=account.account_value_usd,
+            positions=account.positions,
+            protection=tuple(order for order in account.open_orders if order.leg is not None),
+            fills=tuple(event.fill() for event in happened if isinstance(event, Execution)),
+            funding_paid_usd=sum(
+                (event.paid_usd for event in happened if isinstance(event, FundingPayment)), Decimal(0)
+            ),
+            events=tuple(_plain(event) for event in happened),
+        )
 
     def _lived(self, until_ms: int) -> None:
         self.lived_until_ms = until_ms

@@ -83,7 +83,7 @@ VIEWS: Mapping[str, str] = {
     "fills": """
         WITH filled AS (
             SELECT cycle_ms, unnest(from_json(payload -> '$.fills', '["JSON"]')) AS fill
-            FROM stages WHERE stage = 'cycle_reports')
+            FROM stages WHERE stage IN ('cycle_reports', 'end'))
         SELECT utc(whole(fill, '$.time_ms')) AS time, fill ->> '$.symbol' AS symbol,
                fill ->> '$.direction' AS direction, num(fill, '$.size_base') AS size_base,
                num(fill, '$.px') AS px, num(fill, '$.fee_usd') AS fee_usd,
@@ -96,7 +96,7 @@ VIEWS: Mapping[str, str] = {
         UNION ALL
         SELECT utc(cycle_ms), num(payload, '$.account_value_usd')
         FROM stages
-        WHERE stage = 'cycle_reports' AND num(payload, '$.account_value_usd') IS NOT NULL
+        WHERE stage IN ('cycle_reports', 'end') AND num(payload, '$.account_value_usd') IS NOT NULL
           AND cycle_ms > coalesce((SELECT max(time_ms) FROM opening), 0)
         ORDER BY time""",
 }
@@ -107,21 +107,25 @@ CREATE TEMP TABLE lines AS
 SELECT kind, cycle_ms, recorded_at_ms, body FROM read_json({path}, format = 'newline_delimited',
     ignore_errors = true, maximum_object_size = 268435456,
     columns = {{kind: 'VARCHAR', cycle_ms: 'BIGINT', recorded_at_ms: 'BIGINT', body: 'JSON'}})
-WHERE kind = 'cycle'
+WHERE kind IN ('cycle', 'end')
 """
-"""The cycles of a backtest's results; a last line that is still being written is left out."""
+"""The cycles of a backtest's results and the end of its account; a line that is still being written is left
+out."""
 
 STAGES_OF_LINES = """
 INSERT INTO stages
+WITH cycle_lines AS (FROM lines WHERE kind = 'cycle')
 SELECT cycle_ms, 'decisions', recorded_at_ms, json_merge_patch(
     coalesce(body -> '$.records.decisions', '{}'),
-    json_object('outcome', body -> '$.decision', 'reply', body -> '$.reply')) FROM lines
+    json_object('outcome', body -> '$.decision', 'reply', body -> '$.reply')) FROM cycle_lines
 UNION ALL
-SELECT cycle_ms, 'executions', recorded_at_ms, body -> '$.records.executions' FROM lines
+SELECT cycle_ms, 'executions', recorded_at_ms, body -> '$.records.executions' FROM cycle_lines
 UNION ALL
 SELECT cycle_ms, 'cycle_reports', recorded_at_ms, json_merge_patch(
     coalesce(body -> '$.records.cycle_reports', '{}'),
     json_object('outcome', body -> '$.outcome', 'reason', body -> '$.reason', 'alerts', body -> '$.alerts',
         'fills', body -> '$.fills', 'positions', body -> '$.positions',
-        'account_value_usd', nullif(body ->> '$.account_value_usd', 'None'))) FROM lines
+        'account_value_usd', nullif(body ->> '$.account_value_usd', 'None'))) FROM cycle_lines
+UNION ALL
+SELECT cycle_ms, 'end', recorded_at_ms, body FROM lines WHERE kind = 'end'
 """

@@ -266,12 +266,13 @@ def _following(launch: Launch, backtest_id: str) -> Iterator[None]:
     """A progress bar that counts the lines of the results files, wherever the runs are."""
     plan = replace(launch.plan, backtest_id=backtest_id)
     folders = [backtest_folder(launch.settings.data_dir, plan.id_of(window)) for window in plan.windows]
+    files = [(folder / RESULTS_NAME, most) for folder, most in zip(folders, plan.cycles, strict=True)]
     done = threading.Event()
     with progress() as bar:
         task = bar.add_task(f"backtest {backtest_id}", total=sum(plan.cycles))
 
         def follow() -> None:
-            counts = [_line_counter(folder / RESULTS_NAME) for folder in folders]
+            counts = [_line_counter(*each) for each in files]
             while not done.wait(POLL_SECONDS):
                 bar.update(task, completed=sum(count() for count in counts))
             bar.update(task, completed=sum(count() for count in counts))
@@ -285,8 +286,8 @@ def _following(launch: Launch, backtest_id: str) -> Iterator[None]:
             thread.join()
 
 
-def _line_counter(path: Path) -> Callable[[], int]:
-    """Counts cycle lines of a growing file without reading any of it twice."""
+def _line_counter(path: Path, most: int) -> Callable[[], int]:
+    """Counts cycle lines of a growing file without reading any of it twice; there are ``most`` at most."""
     state = {"offset": 0, "lines": 0}
 
     def count() -> int:
@@ -296,7 +297,8 @@ def _line_counter(path: Path) -> Callable[[], int]:
                 chunk = file.read()
             state["offset"] += len(chunk)
             state["lines"] += chunk.count(b"\n")
-        return max(state["lines"] - 1, 0)  # the first line says what the backtest is
+        # The first line says what the backtest is, the last one how its account ended.
+        return min(max(state["lines"] - 1, 0), most)
 
     return count
 

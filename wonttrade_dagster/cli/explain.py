@@ -47,7 +47,7 @@ def story_of(archive: CycleArchive, cycle_ms: int) -> Story:
     """The story of a stored cycle."""
     stored = archive.cycle(cycle_ms)
     following = (archive.end(later) for later in archive.cycles() if later > cycle_ms)
-    worth = worth_of(_end(stored), following)
+    worth = worth_of(_end(stored), following, archive.account_end())
     return tell(cycle_text(cycle_ms), archive.name, _records(stored), worth)
 
 

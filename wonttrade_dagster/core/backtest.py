@@ -6,6 +6,7 @@ Does not belong here: where history comes from, how orders are simulated, where 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.cycle import EDGES, CycleRun, Record, RecordSink
@@ -21,6 +22,7 @@ from wonttrade_dagster.core.model import (
     Fill,
     OpenOrder,
     PlaceOrder,
+    Position,
     PriorDecision,
     Refusal,
     Stage,
@@ -37,6 +39,31 @@ def decision_times(from_ms: int, to_ms: int, cycle_minutes: int) -> range:
     step_ms = cycle_minutes * MINUTE_MS
     first_ms = -(-from_ms // step_ms) * step_ms
     return range(first_ms, to_ms, step_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEnd:
+    """The simulated account where the range ends, and what happened to it since its last report.
+
+    Nobody decides there: it is a point of the account's life, and no cycle.
+
+    Attributes:
+        time_ms: end of the range.
+        account_value_usd: at the last prices.
+        positions: held then.
+        protection: stops and take-profits standing then.
+        fills: since the last report, oldest first, none of them ordered by a decision made meanwhile.
+        funding_paid_usd: in the same time, positive when paid.
+        events: everything that happened in it, as the lines of the results tell events.
+    """
+
+    time_ms: int
+    account_value_usd: Decimal
+    positions: tuple[Position, ...] = ()
+    protection: tuple[OpenOrder, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    funding_paid_usd: Decimal = Decimal(0)
+    events: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from wonttrade_dagster.core.backtest import AccountEnd
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import AccountSnapshot, CycleReport, Fill, Transfer
 from wonttrade_dagster.core.transfers import net_usd
 
@@ -38,15 +40,16 @@ class Worth:
     """From one decision to the next one that was applied; None where the records do not tell.
 
     Attributes:
-        until_ms: that next decision, or the newest report while there is none.
+        until_ms: that next decision, or the newest report while there is none, or the end of a backtest.
         is_over: whether there was a next one.
         cycles: cycles in between, their decisions refused.
         equity_before_usd: account value right before this decision.
-        equity_after_usd: right before the next one, or in the newest report.
+        equity_after_usd: right before the next one, or in the newest report, or at the end.
         realised_pnl_usd: of the fills in between, before fees.
         fees_usd: of the same fills.
         funding_paid_usd: booked after this decision's report, positive when paid.
         transfers_usd: paid in (+) or taken out (−) in between, as far as it is known.
+        is_at_end: whether the account lived on to the end of a backtest instead of a next decision.
     """
 
     until_ms: int
@@ -58,6 +61,7 @@ class Worth:
     fees_usd: Decimal
     funding_paid_usd: Decimal | None
     transfers_usd: Decimal = Decimal(0)
+    is_at_end: bool = False
 
     @property
     def equity_change_usd(self) -> Decimal | None:
@@ -67,28 +71,29 @@ class Worth:
         return self.equity_after_usd - self.equity_before_usd - self.transfers_usd
 
 
-def worth_of(this: CycleEnd, following: Iterable[CycleEnd]) -> Worth:
+def worth_of(this: CycleEnd, following: Iterable[CycleEnd], end: AccountEnd | None = None) -> Worth:
     """Sum up what happened until the next applied decision.
 
     Args:
         this: the cycle.
         following: the cycles after it, ascending; read no further than needed.
+        end: where the account of a backtest ended; counts where there was no such decision.
     """
     last, cycles, is_over = this, 0, False
     fills = list(this.report.fills if this.report else ())
     transfers = list(this.report.transfers if this.report else ())
-    for end in following:
-        last = end
-        fills += end.report.fills if end.report else ()
-        transfers += end.report.transfers if end.report else ()
-        if end.is_applied:
+    for later in following:
+        last = later
+        fills += later.report.fills if later.report else ()
+        transfers += later.report.transfers if later.report else ()
+        if later.is_applied:
             is_over = True
             break
         cycles += 1
     end_ms = last.cycle_ms if is_over else None
     mine = [fill for fill in fills if _is_inside(fill, this.cycle_ms, end_ms)]
     newest = last.report.account_value_usd if last.report else None
-    return Worth(
+    worth = Worth(
         until_ms=last.cycle_ms,
         is_over=is_over,
         cycles=cycles,
@@ -98,6 +103,21 @@ def worth_of(this: CycleEnd, following: Iterable[CycleEnd]) -> Worth:
         fees_usd=_sum(fill.fee_usd for fill in mine),
         funding_paid_usd=_funding_paid_usd(this, last),
         transfers_usd=net_usd(t for t in transfers if _is_inside(t, this.cycle_ms, end_ms)),
+    )
+    return worth if is_over or end is None else _at_end(worth, end)
+
+
+def _at_end(worth: Worth, end: AccountEnd) -> Worth:
+    """The worth until the newest report, and what the account lived through after it."""
+    funding_usd = worth.funding_paid_usd
+    return replace(
+        worth,
+        until_ms=end.time_ms,
+        is_at_end=True,
+        equity_after_usd=end.account_value_usd,
+        realised_pnl_usd=worth.realised_pnl_usd + _sum(fill.closed_pnl_usd for fill in end.fills),
+        fees_usd=worth.fees_usd + _sum(fill.fee_usd for fill in end.fills),
+        funding_paid_usd=None if funding_usd is None else funding_usd + end.funding_paid_usd,
     )
 
 

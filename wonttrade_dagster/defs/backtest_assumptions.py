@@ -4,7 +4,10 @@ Belongs here: words. Does not belong here: the rules themselves (``core.simulati
 """
 
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
+from wonttrade_dagster.core.backtest import AccountEnd
+from wonttrade_dagster.core.funding import HOUR_MS
 from wonttrade_dagster.core.simulation import SlippageModel
+from wonttrade_dagster.core.utc import utc_text
 from wonttrade_dagster.defs.compose import slippage_of
 from wonttrade_dagster.settings import Settings
 
@@ -21,7 +24,7 @@ def assumptions(settings: Settings, replay: BacktestReplayProvider) -> tuple[str
         "A gap through a stop fills at the open; where stop and take-profit lie in one bar, the stop wins.",
         "Funding is paid hourly at the stored rate on the bar's open, which stands in for the oracle price.",
         "Mark and oracle prices are not in the history: triggers and margin use the traded price.",
-        "The account ends at the last decision, right after its orders: the rest of the range is not lived.",
+        "After the last decision the account lives on to the end of the range; no position is closed there.",
         "Decisions come from real model calls made now: a model may know the past it is asked about.",
     )
 
@@ -31,6 +34,18 @@ def skipped(cycles: int) -> tuple[str, ...]:
     if not cycles:
         return ()
     return (f"{cycles} decision times were skipped: the decision before was still being made.",)
+
+
+def unpaid_at_end(replay: BacktestReplayProvider, end: AccountEnd | None) -> tuple[str, ...]:
+    """The caveat about funding due at the very end: a history of whole days stops right before that hour."""
+    if end is None or end.time_ms % HOUR_MS:
+        return ()
+    known = {p.symbol: replay.funding_between(p.symbol, end.time_ms - 1, end.time_ms) for p in end.positions}
+    return tuple(
+        f"{symbol}: the funding rate of {utc_text(end.time_ms)} is missing, none is charged at the end"
+        for symbol, rates in known.items()
+        if not rates
+    )
 
 
 def _slippage_text(settings: Settings) -> str:

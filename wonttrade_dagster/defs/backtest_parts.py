@@ -15,6 +15,7 @@ from wonttrade_dagster.adapters.backtest_walk import BacktestWalk
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.backtest import (
+    AccountEnd,
     MemoryAudit,
     MemoryLedger,
     MemoryRecords,
@@ -116,6 +117,10 @@ class Backtest:
         if self.ledger.applied is not None and self.ledger.applied_cycle_ms is not None:
             self.audit.applied(self.ledger.applied_cycle_ms, self.ledger.applied)
         self.walk.stand(cycle_ms, latency_ms, exchange)
+
+    def live_on(self) -> AccountEnd:
+        """Let the account live from the last decision to the end of the range."""
+        return self.walk.live_on(self.spec.to_ms)
 
     def run(self, finished: Callable[[MemoryRecords], None]) -> None:
         """Go through what is left; ``finished`` takes the records of each cycle."""

@@ -12,15 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wonttrade_dagster.adapters.backtest_end import stored_end
 from wonttrade_dagster.adapters.backtest_line import shared_of
 from wonttrade_dagster.adapters.backtest_results import (
+    RESULTS_NAME,
     SUMMARY_NAME,
     BacktestFrames,
     BacktestResults,
     backtest_folder,
     open_results,
 )
-from wonttrade_dagster.adapters.backtest_resume import finished_cycles, has_cycles, stored_facts
+from wonttrade_dagster.adapters.backtest_resume import (
+    exchange_json,
+    finished_cycles,
+    has_cycles,
+    stored_facts,
+)
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
 from wonttrade_dagster.adapters.report import ReportData, equity_png, write_report
@@ -32,7 +39,7 @@ from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.core.simulation import SlippageModel
-from wonttrade_dagster.defs.backtest_assumptions import assumptions, skipped
+from wonttrade_dagster.defs.backtest_assumptions import assumptions, skipped, unpaid_at_end
 from wonttrade_dagster.defs.backtest_parts import Backtest, BacktestSpec, CycleWriter
 from wonttrade_dagster.defs.compose import Executors, indicator_setting, prompt_template, slippage_of
 from wonttrade_dagster.settings import Settings
@@ -142,10 +149,18 @@ def run_backtest_range(
     told = f", {done} of them are finished already" if done else ""
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {results.folder}")
     with results.journal:
-        writer = CycleWriter(results, backtest.walk, was_answered=done > 0)
-        backtest.run(writer.cycle)
-        writer.end()
+        _run_to_end(backtest, results, was_answered=done > 0)
     return _finish(settings, spec, results, replay, backtest.parts)
+
+
+def _run_to_end(backtest: Backtest, results: BacktestResults, *, was_answered: bool) -> None:
+    """Decide what is left to be decided, and let the account live on until the range ends."""
+    if results.ended is not None:  # by an attempt that was interrupted while it made its report
+        return
+    writer = CycleWriter(results, backtest.walk, was_answered)
+    backtest.run(writer.cycle)
+    writer.end()
+    results.end(backtest.live_on(), exchange_json(backtest.walk.executor.venue.state))
 
 
 def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[BacktestResults, int]:
@@ -191,6 +206,8 @@ def _pick_up(results: BacktestResults, facts: Mapping[str, Any], backtest: Backt
         count += 1
     if last is not None:
         backtest.stand(last.records.cycle_ms, last.latency_ms, last.exchange)
+    if (end := stored_end(results.folder / RESULTS_NAME)) is not None:
+        results.remember_end(end)
     return count
 
 
@@ -266,9 +283,13 @@ def _report_data(
         decisions=frames.decisions,
         prices={symbol: replay.bars(symbol, spec.from_ms, spec.to_ms) for symbol in tracked},
         assumptions=assumptions(settings, replay),
-        caveats=(*replay.caveats(), *skipped(spec.cycles - frames.decisions.height)),
+        caveats=(
+            *replay.caveats(),
+            *skipped(spec.cycles - frames.decisions.height),
+            *unpaid_at_end(replay, results.ended),
+        ),
         protection=frames.protection,
-        funding_usd=results.funding_usd,
+        funding_usd=float(results.funding_usd),
         funding_by_symbol_usd={s: float(usd) for s, usd in results.funding_by_symbol_usd.items()},
         unprotected=results.unprotected(),
         targets=frames.targets,

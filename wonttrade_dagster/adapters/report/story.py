@@ -70,9 +70,8 @@ def _ending(records: Mapping[Stage, Any]) -> tuple[Fact, ...]:
 
 
 def _worth(worth: Worth) -> Chapter:
-    until = f"the next applied decision, {at(worth.until_ms)}" if worth.is_over else "the newest report"
     facts = (
-        ("until", until),
+        ("until", _until(worth)),
         ("refused cycles in between", str(worth.cycles)),
         ("account value before", amount(worth.equity_before_usd)),
         ("account value then", amount(worth.equity_after_usd)),
@@ -83,6 +82,12 @@ def _worth(worth: Worth) -> Chapter:
         *((("paid in or taken out", amount(worth.transfers_usd)),) if worth.transfers_usd else ()),
     )
     return Chapter("Worth", facts)
+
+
+def _until(worth: Worth) -> str:
+    if worth.is_over:
+        return f"the next applied decision, {at(worth.until_ms)}"
+    return f"the end of the backtest, {at(worth.until_ms)}" if worth.is_at_end else "the newest report"
 
 
 _CHAPTERS: Mapping[str, Callable[[Mapping[Stage, Any]], Chapter | None]] = {
