@@ -77,9 +77,16 @@ class Ground:
 
     def cycles(self, backtest_id: str) -> list[Mapping[str, Any]]:
         """Bodies of the cycle lines, without what no two calls have in common."""
+        return self.bodies(backtest_id, "cycle")
+
+    def ends(self, backtest_id: str) -> list[Mapping[str, Any]]:
+        """Bodies of the lines that say how the account ended."""
+        return self.bodies(backtest_id, "end")
+
+    def bodies(self, backtest_id: str, kind: str) -> list[Mapping[str, Any]]:
         lines = (self.folder(backtest_id) / RESULTS_NAME).read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
-        return [lasting(record["body"]) for record in records if record["kind"] == "cycle"]
+        return [lasting(record["body"]) for record in records if record["kind"] == kind]
 
     def summary(self, backtest_id: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = json.loads((self.folder(backtest_id) / SUMMARY_NAME).read_text())
@@ -108,7 +115,7 @@ def ground(loopback: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Grou
     return made
 
 
-@pytest.mark.parametrize("after", [1, 20, CYCLES - 2])
+@pytest.mark.parametrize("after", [1, 20, CYCLES - 2, CYCLES, CYCLES + 1])
 def test_a_killed_backtest_goes_on_and_ends_as_if_nothing_had_happened(ground: Ground, after: int) -> None:
     backtest_id = f"killed-{after}"
     ground.killed(backtest_id, lambda data: data.count(b"\n") > after)
@@ -118,6 +125,7 @@ def test_a_killed_backtest_goes_on_and_ends_as_if_nothing_had_happened(ground: G
     assert ground.loopback.model_calls - before == CYCLES - done, "a finished cycle is never asked again"
     assert outcome.cycles == CYCLES
     assert ground.cycles(backtest_id) == ground.cycles("whole")
+    assert ground.ends(backtest_id) == ground.ends("whole"), "one end, also where only a report was left"
     assert figures(ground.summary(backtest_id)) == figures(ground.summary("whole"))
 
 
