@@ -136,7 +136,9 @@ def exposure_chart(data: ReportData) -> dict[str, Any]:
         trace = line_of(symbol, mine, "time_ms", "percent", colour, width=1.4)
         trace["line"]["shape"] = "hv"
         traces.append(trace | {"showlegend": True})
-    note = "Percent of the account value held in each coin, after each decision and at the end; short: below 0."
+    note = (
+        "Percent of the account value held in each coin, after each decision and at the end; short: below 0."
+    )
     return chart_of("exposure", "Exposure", note, traces, "%", height=280)
 
 
