@@ -13,13 +13,14 @@ import pytest
 from market_samples import utc_ms
 from test_simulated import HOUR_MS, MINUTE_MS, RULES, D, order
 
+from wonttrade_dagster.adapters.backtest_rows import liquidating
 from wonttrade_dagster.adapters.backtest_walk import BacktestWalk
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
 from wonttrade_dagster.adapters.simulated import SimulatedExecutor
 from wonttrade_dagster.core.backtest import MemoryAudit
-from wonttrade_dagster.core.model import OrderPurpose
+from wonttrade_dagster.core.model import OrderPurpose, SetLeverage
 from wonttrade_dagster.core.simulation import ExchangeState, Slippage
 
 FROM = utc_ms(2025, 6, 1)
@@ -126,6 +127,18 @@ def test_a_stop_in_the_last_bar_of_all_fires(world: Make) -> None:
     assert end.account_value_usd == 10_000 - 100 - 3 * HOURLY_USD, "nothing is held when the last hour is due"
     assert (end.positions, end.protection) == ((), ())
     assert "TriggerFired" in {event["event"] for event in end.events}
+
+
+def test_a_liquidation_after_the_last_decision_is_called_one(world: Make) -> None:
+    """Long 5 BTC of 250,000 USD on 10,000 USD: the fall by 2,500 USD is more than the account has."""
+    made = world(candles(47_500, TO - HOUR_MS, TO), is_long=False)
+    venue = made.walk.executor.venue
+    venue.set_leverage(SetLeverage("BTC", 40, is_cross=True, reason="test"))
+    venue.place(order(OrderPurpose.OPEN, is_buy=True, size="5"))
+    end = made.walk.live_on(TO)
+    assert end.positions == ()
+    assert {sold.oid for sold in end.fills} <= set(liquidating(end.events)) != set()
+    assert end.account_value_usd < 5_000
 
 
 def test_the_last_close_values_what_is_held_and_stands_in_for_the_last_oracle_price(world: Make) -> None:
