@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
 from wonttrade_dagster.core.model import AccountSnapshot, AssetSpec, RiskLimits
+from wonttrade_dagster.core.quick_init import quick_init
 
 _ZERO = Decimal(0)
 _BPS = Decimal(10_000)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Want:
     """One target as margin sees it: signed sizes, the price they are valued at, the margin asked for."""

@@ -53,6 +53,7 @@ from wonttrade_dagster.core.prompt_names import (
     setting_shown,
 )
 from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc_seconds
+from wonttrade_dagster.core.quick_init import quick_init
 
 _ALERT_CHARS = 300
 _NOT_RENDERED = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -121,6 +122,7 @@ class RuleFacts:
     min_value_usd: str
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PromptFacts:
     """What the user message may say; every text in it is already safe to print."""

@@ -34,8 +34,13 @@ def lot_base(size_decimals: int) -> Decimal:
 
 def tick_px(px: Decimal, size_decimals: int) -> Decimal:
     """The price step at ``px``: the coarser of the two rules, never above 1 (integers are valid)."""
+    return _tick(px.adjusted(), size_decimals)
+
+
+@cache
+def _tick(magnitude: int, size_decimals: int) -> Decimal:
     by_decimals = -(MAX_PRICE_DECIMALS - size_decimals)
-    by_figures = px.adjusted() - MAX_SIGNIFICANT_FIGURES + 1
+    by_figures = magnitude - MAX_SIGNIFICANT_FIGURES + 1
     return _step(min(max(by_decimals, by_figures), 0))
 
 

@@ -26,11 +26,13 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.prompt_market import price_format
 from wonttrade_dagster.core.prompt_text import ABSENT, age, cycle_name, percent, quoted, signed, usd
+from wonttrade_dagster.core.quick_init import quick_init
 
 _EXPLANATION_CHARS = 1_200
 _SENTENCE_CHARS = 500
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ProtectionFacts:
     """One trigger order standing on the venue."""
@@ -41,6 +43,7 @@ class ProtectionFacts:
     oid: int
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PositionFacts:
     """One open position with the protection that stands for it."""
@@ -75,6 +78,7 @@ class AccountFacts:
     orphans: tuple[ProtectionFacts, ...]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
     """One prior target and how the price stands to it; ``rationale`` is harmless quoted text."""

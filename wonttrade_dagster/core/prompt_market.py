@@ -13,6 +13,7 @@ from wonttrade_dagster.core.invalidation import FUNDING_PERCENT_DECIMALS
 from wonttrade_dagster.core.model import FURTHER, Columns, RiskLimits, SymbolIndicators, SymbolMarket
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
 from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, percent, series, usd
+from wonttrade_dagster.core.quick_init import quick_init
 
 _HOURS_PER_YEAR = 24 * 365
 _PLAIN = ("open", "high", "low", "close", "volume")
@@ -49,6 +50,7 @@ class Printed(Mapping[str, str]):
         return len(self._columns)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class WindowFacts:
     """One window of closed candles.
@@ -66,6 +68,7 @@ class WindowFacts:
     series: Mapping[str, str]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class SymbolFacts:
     """One symbol: prices, positioning of the market, the venue's rules, both windows."""

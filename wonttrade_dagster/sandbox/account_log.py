@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from wonttrade_dagster.core.simulation.records import (
+from wonttrade_dagster.core.simulation.events import (
     Deposited,
     Event,
-    ExchangeState,
     Execution,
     FundingPayment,
     Liquidation,
     OrderUpdate,
+)
+from wonttrade_dagster.core.simulation.records import (
+    ExchangeState,
     StandingOrder,
 )
 from wonttrade_dagster.sandbox.numbers import text

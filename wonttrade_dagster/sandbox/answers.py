@@ -5,7 +5,7 @@ Belongs here: the envelopes of answers. Does not belong here: when which is give
 
 from typing import Any
 
-from wonttrade_dagster.core.simulation.records import OrderOutcome
+from wonttrade_dagster.core.simulation.events import OrderOutcome
 from wonttrade_dagster.sandbox.numbers import text
 
 Json = Any

@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.precision import floor_size, lot_base
+from wonttrade_dagster.core.simulation.events import OrderOutcome
 from wonttrade_dagster.core.simulation.records import (
     Level,
-    OrderOutcome,
     OrderRequest,
     OrderStatus,
     Quote,

@@ -9,11 +9,9 @@ from typing import Any
 
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.precision import floor_size
+from wonttrade_dagster.core.simulation.events import Execution, FundingPayment, Liquidation
 from wonttrade_dagster.core.simulation.margin import free_margin_usd
 from wonttrade_dagster.core.simulation.records import (
-    Execution,
-    FundingPayment,
-    Liquidation,
     OrderRequest,
     StandingOrder,
     VenueRules,

@@ -11,6 +11,12 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 
+from wonttrade_dagster.core.simulation.events import (
+    ChangeOutcome,
+    Event,
+    OrderOutcome,
+    OrderUpdate,
+)
 from wonttrade_dagster.core.simulation.margin import account_value_usd
 from wonttrade_dagster.core.simulation.marks import mark_to, pay_funding
 from wonttrade_dagster.core.simulation.orders import (
@@ -22,15 +28,11 @@ from wonttrade_dagster.core.simulation.orders import (
     with_marks,
 )
 from wonttrade_dagster.core.simulation.records import (
-    ChangeOutcome,
-    Event,
     ExchangeState,
     Level,
     LeverageSetting,
-    OrderOutcome,
     OrderRequest,
     OrderStatus,
-    OrderUpdate,
     Quote,
     VenueRules,
 )

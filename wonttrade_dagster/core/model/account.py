@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from wonttrade_dagster.core.quick_init import quick_init
+
 
 class Leg(StrEnum):
     """The two protection orders of a position."""
@@ -16,6 +18,7 @@ class Leg(StrEnum):
     TAKE_PROFIT = "take_profit"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Position:
     """One open position, as the venue reports it. ``size_base`` is signed and never 0."""
@@ -32,6 +35,7 @@ class Position:
     """Positive when the holder has paid."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class OpenOrder:
     """One order that rests or waits on the venue. ``size_base`` is unsigned, what is still open."""
@@ -51,6 +55,7 @@ class OpenOrder:
     """``isPositionTpsl`` with size 0: follows the position's size."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class AccountSnapshot:
     """The account as the venue showed it at ``taken_at_ms``: the truth of a cycle."""
@@ -162,6 +167,7 @@ class Booking:
     waited: int = 0
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PerformanceSoFar:
     """How the account did since its opening equity was written; all from account value and fills.
@@ -187,6 +193,7 @@ class PerformanceSoFar:
     """None in reports from before transfers were booked."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Fill:
     """One execution. ``size_base`` signed by direction; ``closed_pnl_usd`` excludes the fee."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from wonttrade_dagster.core.model.account import Fill
+from wonttrade_dagster.core.quick_init import quick_init
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class AnsweredTarget:
     take_profit: Decimal | None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class TargetPosition:
     """What the model wants to hold. ``stop_loss`` and ``take_profit`` are None only when flat."""
@@ -145,6 +147,7 @@ class ModelReply:
         return self.received_at_ms - self.sent_at_ms
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
     """The outcome of the ``decisions`` stage: what was asked, answered, and made of it."""

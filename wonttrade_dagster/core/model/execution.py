@@ -22,6 +22,7 @@ from wonttrade_dagster.core.model.decision import PriorDecision, Prompt
 from wonttrade_dagster.core.model.guard import NOTHING_SPENT, UNBROKEN, BreakerState, Spending
 from wonttrade_dagster.core.model.plan import Action
 from wonttrade_dagster.core.model.rules import CycleSetting
+from wonttrade_dagster.core.quick_init import quick_init
 
 
 class ActionStatus(StrEnum):
@@ -37,6 +38,7 @@ class ActionStatus(StrEnum):
     SKIPPED = "skipped"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ActionResult:
     """What the venue answered to one action, normalised item by item."""
@@ -73,6 +75,7 @@ class ExecutionReport:
     alerts: tuple[str, ...] = ()
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class CycleReport:
     """How one cycle ended; the row that a person reads first."""
@@ -110,6 +113,7 @@ class CycleReport:
     ``core.report.recalling``."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class LlmContext:
     """The ``llm_contexts`` stage: the prompt, and what went into it beside market and account."""

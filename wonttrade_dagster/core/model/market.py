@@ -14,6 +14,7 @@ from typing import Annotated
 import polars as pl
 
 from wonttrade_dagster.core.codec import FrameCodec
+from wonttrade_dagster.core.quick_init import quick_init
 
 Frame = Annotated[pl.DataFrame, FrameCodec]
 
@@ -72,6 +73,7 @@ class CandleSeries:
         return Decimal(repr(float(self.frame["close"][-1])))
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class SymbolMarket:
     """Everything known of one symbol at the cycle time.
@@ -110,6 +112,7 @@ class SymbolMarket:
         return self.mark_px or self.mid_px or self.last_close_px
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class MarketSnapshot:
     """What was known at ``cycle_ms``: no candle in it closed after that.

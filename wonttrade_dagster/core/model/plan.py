@@ -13,6 +13,7 @@ from wonttrade_dagster.core.model.account import AccountSnapshot, Leg
 from wonttrade_dagster.core.model.decision import Refusal
 from wonttrade_dagster.core.model.market import AssetSpec
 from wonttrade_dagster.core.model.rules import CycleSetting
+from wonttrade_dagster.core.quick_init import quick_init
 
 
 class OrderPurpose(StrEnum):
@@ -117,6 +118,7 @@ class PlanBasis:
     setting: CycleSetting
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ExecutionPlan:
     """The minimal ordered list of actions, risk-reducing ones first.

@@ -39,6 +39,17 @@ The marks that value an account are those of its last step (``state.marks``): ca
 
 from wonttrade_dagster.core.simulation.bar_table import Bar, BarColumns, BarStretch, BarTable
 from wonttrade_dagster.core.simulation.bars import walk_bar, walk_bars, walk_opens
+from wonttrade_dagster.core.simulation.events import (
+    ChangeOutcome,
+    Deposited,
+    Event,
+    Execution,
+    FundingPayment,
+    Liquidation,
+    OrderOutcome,
+    OrderUpdate,
+    TriggerFired,
+)
 from wonttrade_dagster.core.simulation.history import History
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.margin import (
@@ -66,25 +77,16 @@ from wonttrade_dagster.core.simulation.orders import (
 )
 from wonttrade_dagster.core.simulation.quotes import bar_quote, with_slippage
 from wonttrade_dagster.core.simulation.records import (
-    ChangeOutcome,
-    Deposited,
-    Event,
     ExchangeState,
-    Execution,
-    FundingPayment,
     Level,
     LeverageSetting,
-    Liquidation,
-    OrderOutcome,
     OrderRequest,
     OrderStatus,
-    OrderUpdate,
     PerpPosition,
     Quote,
     StandingOrder,
     Tif,
     Trigger,
-    TriggerFired,
     VenueRules,
 )
 from wonttrade_dagster.core.simulation.slippage import Slippage, SlippageModel, Taking, slippage_bps

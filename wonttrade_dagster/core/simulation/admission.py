@@ -14,6 +14,7 @@ duplicate.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 from wonttrade_dagster.core.model import AssetSpec
 from wonttrade_dagster.core.precision import is_valid_price, is_valid_size, wire
@@ -109,8 +110,8 @@ def _broken(request: OrderRequest, spec: AssetSpec, quote: Quote, rules: VenueRu
         return Rejection("Order has invalid size.")
     if not is_valid_price(px, decimals):
         return Rejection("Price must be divisible by tick size.", OrderStatus.TICK_REJECTED)
-    low, high = rules.band_low * quote.mark_px, rules.band_high * quote.mark_px
-    if request.trigger is None and not low < px <= high:
+    mark_px = quote.mark_px
+    if request.trigger is None and not rules.band_low * mark_px < px <= rules.band_high * mark_px:
         percent = wire((1 - rules.band_low) * 100)
         return Rejection(
             f"Order price cannot be more than {percent}% away from the reference price",
@@ -132,9 +133,11 @@ def _bad_trigger(request: OrderRequest, quote: Quote) -> Rejection | None:
 
 
 def _bad_value(request: OrderRequest, spec: AssetSpec, quote: Quote, rules: VenueRules) -> Rejection | None:
-    levels = crossing(request, quote)
-    at_px = levels[0].px if levels and request.trigger is None else request.limit_px
-    value = request.size_base * (request.trigger.trigger_px if request.trigger else at_px)
+    if request.trigger:
+        value = request.size_base * request.trigger.trigger_px
+    else:
+        levels = crossing(request, quote)
+        value = request.size_base * (levels[0].px if levels else request.limit_px)
     is_bound = rules.min_value_binds_reduce_only or not request.reduce_only
     if is_bound and not request.is_whole_position and value < rules.min_value_usd:
         amount = wire(rules.min_value_usd)
@@ -145,8 +148,13 @@ def _bad_value(request: OrderRequest, spec: AssetSpec, quote: Quote, rules: Venu
     return None
 
 
+@cache
+def _market_cap_usd(max_leverage: int) -> int:
+    return next(usd for leverage, usd in MARKET_ORDER_CAPS_USD if max_leverage >= leverage)
+
+
 def _max_value_usd(request: OrderRequest, spec: AssetSpec) -> int:
-    cap = next(usd for leverage, usd in MARKET_ORDER_CAPS_USD if spec.max_leverage >= leverage)
+    cap = _market_cap_usd(spec.max_leverage)
     is_market = request.trigger.is_market if request.trigger else request.tif is Tif.IOC
     return cap if is_market else cap * LIMIT_ORDER_CAP_FACTOR
 

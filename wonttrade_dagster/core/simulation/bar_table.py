@@ -15,9 +15,12 @@ from typing import Any
 
 import polars as pl
 
+from wonttrade_dagster.core.quick_init import quick_init
+
 PRICES = ("open", "high", "low", "close")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One candle of one symbol; a volume of 0 where nobody traded, or nobody told."""
@@ -30,6 +33,7 @@ class Bar:
     volume_base: float = 0.0
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class BarColumns:
     """One symbol's candles, oldest first, as long as the table's time axis.
@@ -59,6 +63,7 @@ class BarColumns:
         return BarColumns(open_, high, low, close, volume)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class BarStretch:
     """The rows ``[start, stop)`` of one symbol's candles, ``CANDLE_SCHEMA`` with ascending unique times.

@@ -27,6 +27,7 @@ from decimal import Decimal
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
 from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
+from wonttrade_dagster.core.simulation.events import Event
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
 from wonttrade_dagster.core.simulation.margin import ONE, is_any_below_maintenance, liquidation_px
@@ -34,7 +35,6 @@ from wonttrade_dagster.core.simulation.marks import is_reached, stops_first
 from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire, reducible_base
 from wonttrade_dagster.core.simulation.quotes import bar_quote, with_slippage
 from wonttrade_dagster.core.simulation.records import (
-    Event,
     ExchangeState,
     Quote,
     StandingOrder,

@@ -16,10 +16,11 @@ from decimal import ROUND_DOWN, Decimal
 
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import Leg
+from wonttrade_dagster.core.quick_init import quick_init
+from wonttrade_dagster.core.simulation.events import Execution
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
     ExchangeState,
-    Execution,
     LeverageSetting,
     PerpPosition,
     VenueRules,
@@ -30,6 +31,7 @@ MARGIN_QUANTUM_USD = Decimal("0.000001")
 """Margin moves between the accounts in the venue's own smallest unit, so that printed amounts add up."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class FillCause:
     """Why a fill happens: the order it belongs to and what is charged for it."""

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from wonttrade_dagster.core.simulation.records import (
-    ZERO,
+from wonttrade_dagster.core.simulation.events import (
     Event,
     Execution,
     FundingPayment,
     OrderUpdate,
+)
+from wonttrade_dagster.core.simulation.records import (
+    ZERO,
 )
 
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import floor_size
 from wonttrade_dagster.core.simulation.admission import take
+from wonttrade_dagster.core.simulation.events import Event, Liquidation
 from wonttrade_dagster.core.simulation.fills import FillCause, apply_fill
 from wonttrade_dagster.core.simulation.margin import (
     MarginScope,
@@ -27,10 +28,8 @@ from wonttrade_dagster.core.simulation.margin import (
 from wonttrade_dagster.core.simulation.matching import Step, drop_order, drop_useless
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
-    Event,
     ExchangeState,
     Level,
-    Liquidation,
     OrderStatus,
     PerpPosition,
     Quote,

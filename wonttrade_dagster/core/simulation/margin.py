@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from wonttrade_dagster.core.model import AssetSpec, MarginTier
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.simulation.records import ZERO, ExchangeState, PerpPosition, VenueRules
 
 ONE = Decimal(1)
@@ -30,6 +31,7 @@ class MaintenanceTier:
     deduction_usd: Decimal
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class MarginScope:
     """What is liquidated together: the cross positions, or one isolated position."""

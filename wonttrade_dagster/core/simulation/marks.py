@@ -10,6 +10,7 @@ from decimal import Decimal
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import Leg
 from wonttrade_dagster.core.simulation.admission import crossing, take
+from wonttrade_dagster.core.simulation.events import Event, FundingPayment
 from wonttrade_dagster.core.simulation.fills import with_position
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.liquidation import liquidate
@@ -17,9 +18,7 @@ from wonttrade_dagster.core.simulation.matching import Step, fill_resting, fire
 from wonttrade_dagster.core.simulation.orders import with_marks
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
-    Event,
     ExchangeState,
-    FundingPayment,
     Quote,
     StandingOrder,
     VenueRules,

@@ -9,19 +9,17 @@ from decimal import Decimal
 
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.simulation.admission import crossing, reduces, screen_margin, take
+from wonttrade_dagster.core.simulation.events import Event, OrderUpdate, TriggerFired
 from wonttrade_dagster.core.simulation.fills import FillCause, apply_fill
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
-    Event,
     ExchangeState,
     Level,
     OrderRequest,
     OrderStatus,
-    OrderUpdate,
     Quote,
     StandingOrder,
     Tif,
-    TriggerFired,
     VenueRules,
 )
 

@@ -16,6 +16,14 @@ from wonttrade_dagster.core.simulation.admission import (
     screen_margin,
     take,
 )
+from wonttrade_dagster.core.simulation.events import (
+    ChangeOutcome,
+    Deposited,
+    Event,
+    Execution,
+    OrderOutcome,
+    OrderUpdate,
+)
 from wonttrade_dagster.core.simulation.fills import MARGIN_QUANTUM_USD, with_position
 from wonttrade_dagster.core.simulation.identities import check_identities
 from wonttrade_dagster.core.simulation.margin import (
@@ -33,16 +41,10 @@ from wonttrade_dagster.core.simulation.matching import (
 )
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
-    ChangeOutcome,
-    Deposited,
-    Event,
     ExchangeState,
-    Execution,
     LeverageSetting,
-    OrderOutcome,
     OrderRequest,
     OrderStatus,
-    OrderUpdate,
     PerpPosition,
     Quote,
     StandingOrder,

@@ -9,7 +9,12 @@ from decimal import Context, Decimal
 
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
-from wonttrade_dagster.core.simulation.records import Event, Execution, Level, Quote, VenueRules
+from wonttrade_dagster.core.simulation.events import Event, Execution
+from wonttrade_dagster.core.simulation.records import (
+    Level,
+    Quote,
+    VenueRules,
+)
 from wonttrade_dagster.core.simulation.slippage import BPS, Slippage, Taking, slippage_bps
 
 UNLIMITED_BASE = Decimal("1e15")

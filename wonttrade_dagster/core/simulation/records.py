@@ -1,7 +1,7 @@
-"""The nouns of the simulated exchange: requests, quotes, rules, the state, and what happened.
+"""The nouns of the simulated exchange: requests, quotes, rules and the state.
 
 Belongs here: frozen records and plain readings of their fields. Does not belong here: what an order does to
-an account (``orders``, ``fills``, ``marks``, ``bars``), its worth (``margin``), the log (``history``).
+an account (``orders``, ``fills``, ``marks``, ``bars``), its worth (``margin``), what happened (``events``).
 
 Every amount is ``Decimal``. A fill's ``size_base`` is unsigned with ``is_buy`` beside it (the venue's own
 form); a position's is signed. The quotes are exogenous: filling against one does not consume it.
@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 
-from wonttrade_dagster.core.model import AssetSpec, Fill, Leg
+from wonttrade_dagster.core.model import AssetSpec, Leg
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD
+from wonttrade_dagster.core.quick_init import quick_init
 
 ZERO = Decimal(0)
 
@@ -68,6 +70,7 @@ class Trigger:
     leg: Leg
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
     """One order as it is sent. ``size_base`` is unsigned; 0 means the whole position for a position TP/SL."""
@@ -93,6 +96,7 @@ class OrderRequest:
         return self.trigger is not None and (self.trigger.leg is Leg.STOP_LOSS) != self.is_buy
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class StandingOrder:
     """An order that rests in the book or waits for its trigger; ``open_base`` is what is unfilled."""
@@ -110,6 +114,7 @@ class StandingOrder:
         return self.request.symbol
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Level:
     """One price level of the book."""
@@ -118,6 +123,7 @@ class Level:
     size_base: Decimal
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Quote:
     """The market of one symbol at a moment: both sides best first, mark and oracle."""
@@ -169,6 +175,7 @@ class VenueRules:
     backstop_fraction: Decimal = Decimal(2) / Decimal(3)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class LeverageSetting:
     """Integer leverage and margin mode of one symbol."""
@@ -177,6 +184,7 @@ class LeverageSetting:
     is_cross: bool = True
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PerpPosition:
     """One open position.
@@ -197,6 +205,7 @@ class PerpPosition:
     funding_usd: Decimal = ZERO
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ExchangeState:
     """One account on the exchange, complete: what a step function takes and gives back.
@@ -247,154 +256,7 @@ class ExchangeState:
         if symbol in self.settings:
             return self.settings[symbol]
         spec = rules.assets[symbol]
-        return LeverageSetting(
-            min(rules.default_leverage, spec.max_leverage), is_cross=not spec.only_isolated
-        )
+        return _unset(min(rules.default_leverage, spec.max_leverage), is_cross=not spec.only_isolated)
 
 
-# --- what happened ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One fill in the venue's form (protocol.md §2.5).
-
-    ``leg``: the protection leg whose trigger caused it; ``liquidation_mark_px``: of liquidations only;
-    ``slippage_bps``: charged beyond the price that caused it, before the rounding to the tick.
-    """
-
-    symbol: str
-    oid: int
-    tid: int
-    cloid: str | None
-    time_ms: int
-    px: Decimal
-    is_buy: bool
-    size_base: Decimal
-    start_position_base: Decimal
-    direction: str
-    closed_pnl_usd: Decimal
-    fee_usd: Decimal
-    crossed: bool
-    leg: Leg | None = None
-    liquidation_mark_px: Decimal | None = None
-    slippage_bps: Decimal = ZERO
-
-    @property
-    def signed_base(self) -> Decimal:
-        """Positive bought, negative sold."""
-        return self.size_base if self.is_buy else -self.size_base
-
-    def fill(self) -> Fill:
-        """The same fill as a contract of the cycle."""
-        return Fill(
-            symbol=self.symbol,
-            time_ms=self.time_ms,
-            px=self.px,
-            size_base=self.signed_base,
-            fee_usd=self.fee_usd,
-            closed_pnl_usd=self.closed_pnl_usd,
-            oid=self.oid,
-            tid=self.tid,
-            direction=self.direction,
-            cloid=self.cloid,
-            slippage_bps=self.slippage_bps,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class OrderUpdate:
-    """An order changed its status; ``order.open_base`` is what was unfilled then."""
-
-    order: StandingOrder
-    status: OrderStatus
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerFired:
-    """The mark reached a trigger."""
-
-    symbol: str
-    oid: int
-    cloid: str | None
-    leg: Leg
-    trigger_px: Decimal
-    mark_px: Decimal
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class FundingPayment:
-    """One hourly payment: ``paid_usd`` = size·oracle·rate, positive when the account paid."""
-
-    symbol: str
-    size_base: Decimal
-    oracle_px: Decimal
-    rate: Decimal
-    paid_usd: Decimal
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Liquidation:
-    """The venue closed ``size_base`` (signed as held): ``is_backstop`` took over all of its margin."""
-
-    symbol: str
-    size_base: Decimal
-    mark_px: Decimal
-    is_backstop: bool
-    is_partial: bool
-    equity_usd: Decimal
-    maintenance_usd: Decimal
-    time_ms: int
-    is_cross: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Deposited:
-    """Money was paid in."""
-
-    amount_usd: Decimal
-    time_ms: int
-
-
-Event = Execution | OrderUpdate | TriggerFired | FundingPayment | Liquidation | Deposited
-
-
-@dataclass(frozen=True, slots=True)
-class OrderOutcome:
-    """What the venue answers to one order.
-
-    Attributes:
-        status: ``open`` (resting or waiting), ``filled`` (in part too: see ``filled_base``), or a rejection.
-        oid: None for orders that the venue never numbers (broken price or size).
-        error: the venue's sentence without its `` asset=N`` suffix; None when accepted.
-        has_suffix: whether the venue puts `` asset=N`` behind that sentence.
-        filled_base: unsigned ``totalSz``.
-        average_px: of the fills, None without any.
-        is_waiting: accepted as a trigger that waits.
-        events: everything that happened, in order.
-    """
-
-    status: OrderStatus
-    oid: int | None
-    error: str | None = None
-    has_suffix: bool = True
-    filled_base: Decimal = ZERO
-    average_px: Decimal | None = None
-    is_waiting: bool = False
-    events: tuple[Event, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeOutcome:
-    """What the venue answers to a cancel, a leverage or a margin change; ``error`` None when done."""
-
-    error: str | None = None
-    events: tuple[Event, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether it was done."""
-        return self.error is None
+_unset = cache(LeverageSetting)  # asked for more than a dozen times a cycle

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.simulation.bar_table import Bar
 from wonttrade_dagster.core.simulation.records import ZERO
 
@@ -79,6 +80,7 @@ class Slippage:
             raise ValueError(f"a slippage of {self.bps} bps leaves nothing of the price")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Taking:
     """What a model may know of a fill.
