@@ -40,11 +40,15 @@ class ScriptedMarket(MarketData):
         return replace(self.template, cycle_ms=cycle_ms, taken_at_ms=cycle_ms + self.age_ms)
 
 
+_COUNTED = TokenUsage(300, 100)
+
+
 class ScriptedModel(LanguageModel):
     """Answers with its texts in turn, the last one for ever; an exception in the list is raised."""
 
-    def __init__(self, *script: str | WontTradeError) -> None:
+    def __init__(self, *script: str | WontTradeError, usage: TokenUsage = _COUNTED) -> None:
         self.script: Sequence[str | WontTradeError] = script
+        self.usage = usage
         self.prompts: list[Prompt] = []
 
     def complete(self, prompt: Prompt, schema: Mapping[str, Any], deadline_ms: int) -> ModelReply:
@@ -52,7 +56,7 @@ class ScriptedModel(LanguageModel):
         self.prompts.append(prompt)
         if isinstance(answer, WontTradeError):
             raise answer
-        return ModelReply(answer, "scripted", "r-1", "stop", TokenUsage(300, 100), 1_000, 3_500)
+        return ModelReply(answer, "scripted", "r-1", "stop", self.usage, 1_000, 3_500)
 
 
 class HastyClock(SystemClock):

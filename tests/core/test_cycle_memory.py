@@ -21,6 +21,7 @@ from wonttrade_dagster.core.model import (
     ModelPrice,
     SpendingCaps,
     Stage,
+    TokenUsage,
 )
 
 DOWN = ModelUnavailableError("nobody there")
@@ -118,6 +119,20 @@ def test_the_cap_of_the_day_pauses_the_calls() -> None:
     assert (desk.cycle(1).reason, len(desk.model.prompts)) == ("spending_cap", 1)
     tomorrow = 24 * 3_600_000 // STEP_MS
     assert desk.cycle(tomorrow).outcome == "applied"
+
+
+def test_the_cap_holds_though_the_server_counts_no_tokens() -> None:
+    desk = Desk(ScriptedModel(LONG_BTC, KEPT, usage=TokenUsage()))
+    desk.price = ModelPrice(D(1000), D(1000), D(1000))
+    desk.caps = SpendingCaps(per_day_usd=Decimal("0.5"))
+    first = desk.cycle(0)
+    assert decided(desk).cost_usd is None, "what it cost is not known and not said"
+    assert first.spending.day_usd == decided(desk).assumed_cost_usd
+    assert first.spending.unpriced_calls == 1
+    prompt = desk.model.prompts[0]
+    tokens = (len(prompt.system) + len(prompt.user) + len(LONG_BTC)) / 2.5
+    assert abs(first.spending.day_usd * 1000 - D(tokens)) <= 2
+    assert (desk.cycle(1).reason, len(desk.model.prompts)) == ("spending_cap", 1)
 
 
 class FaultyLedger(MemoryLedger):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -10,11 +11,12 @@ from wonttrade_dagster.core.model import (
     NOTHING_SPENT,
     ModelPrice,
     ModelReply,
+    Prompt,
     Spending,
     SpendingCaps,
     TokenUsage,
 )
-from wonttrade_dagster.core.spending import after_calls, capped, cost_usd, replies_cost_usd
+from wonttrade_dagster.core.spending import after_calls, assumed_cost_usd, capped, cost_usd, replies_cost_usd
 
 PRICE = ModelPrice(input_usd=D("1.25"), cached_input_usd=D("0.125"), output_usd=D(10))
 DAY_MS = 86_400_000
@@ -43,6 +45,24 @@ def test_a_cost_that_nobody_knows_is_not_zero() -> None:
     spent = after_calls(NOTHING_SPENT, CYCLE_MS, None, 1)
     assert (spent.total_usd, spent.unpriced_calls) == (0, 1)
     assert after_calls(NOTHING_SPENT, CYCLE_MS, None, 0).unpriced_calls == 0
+
+
+def test_tokens_that_the_server_did_not_count_are_assumed_by_the_length_of_the_text() -> None:
+    prompt = Prompt("s" * 250, "u" * 1_001, "t", "", "", "")
+    counted, silent = reply(TokenUsage(400, 100)), replace(reply(TokenUsage()), text="r" * 26)
+    once = (501 * D("1.25") + 11 * D(10)) / 1_000_000  # 1,251 and 26 characters at 2.5 a token, rounded up
+    assert assumed_cost_usd((silent,), prompt, PRICE) == once
+    assert assumed_cost_usd((counted, silent), prompt, PRICE) == once + cost_usd(counted.usage, PRICE)
+    assert assumed_cost_usd((counted,), prompt, PRICE) is None
+    assert assumed_cost_usd((), prompt, PRICE) is None
+    assert assumed_cost_usd((silent,), prompt, None) is None
+
+
+def test_an_assumed_cost_counts_for_the_caps_and_stays_of_unknown_cost() -> None:
+    spent = after_calls(NOTHING_SPENT, CYCLE_MS, None, 2, D("0.4"))
+    assert (spent.day_usd, spent.total_usd, spent.last_usd) == (D("0.4"), D("0.4"), D("0.2"))
+    assert spent.unpriced_calls == 2
+    assert after_calls(NOTHING_SPENT, CYCLE_MS, D("0.1"), 1, D("0.4")).total_usd == D("0.1")
 
 
 def test_the_day_begins_anew_at_midnight_utc_and_the_total_does_not() -> None:

@@ -13,10 +13,7 @@ from statistics import mean
 
 from wonttrade_dagster.core.model import ModelPrice, TokenUsage
 from wonttrade_dagster.core.shards import longest_chain
-from wonttrade_dagster.core.spending import cost_usd
-
-CHARACTERS_PER_TOKEN = 2.5
-"""Of prompts that are mostly numbers; prose has about four. Rather too many tokens than too few."""
+from wonttrade_dagster.core.spending import CHARACTERS_PER_TOKEN, cost_usd
 
 REPLY_TOKENS, REPLY_TOKENS_PER_SYMBOL = 150, 150
 """Of a reply whose model was never measured: explanation and condition, and each target. A model that

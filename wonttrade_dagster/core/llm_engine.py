@@ -25,7 +25,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.ports import Clock, LanguageModel
 from wonttrade_dagster.core.repair import REPAIRABLE, repair_prompt
-from wonttrade_dagster.core.spending import replies_cost_usd
+from wonttrade_dagster.core.spending import with_cost
 
 # Finish reasons that make the text unusable whatever it looks like; the adapter reports a refusal as one.
 FINISH_REFUSALS: Mapping[str, Refusal] = MappingProxyType(
@@ -99,8 +99,8 @@ class LLMDecisionEngine:
         if again.reply is None:
             return record  # nothing better came: the first reply and its refusal are the record
         repaired = self._record(cycle_ms, prompt, again)
-        cost_usd = replies_cost_usd((first[0], again.reply), self.price)
-        return replace(repaired, first_reply=first[0], first_refusal=first[1], cost_usd=cost_usd)
+        repaired = replace(repaired, first_reply=first[0], first_refusal=first[1])
+        return with_cost(repaired, self.price)
 
     def _ask(
         self, prompt: Prompt, deadline_ms: int, inputs: JudgementInputs, keep: Callable[[ModelReply], None]
@@ -119,9 +119,8 @@ class LLMDecisionEngine:
         return self.repairs and answer.reply is not None and is_broken and has_time
 
     def _record(self, cycle_ms: int, prompt: Prompt, answer: "_Answer") -> DecisionRecord:
-        cost_usd = replies_cost_usd(() if answer.reply is None else (answer.reply,), self.price)
-        now_ms = self.clock.now_ms()
-        return DecisionRecord(cycle_ms, answer.outcome, prompt, answer.reply, now_ms, cost_usd=cost_usd)
+        record = DecisionRecord(cycle_ms, answer.outcome, prompt, answer.reply, self.clock.now_ms())
+        return with_cost(record, self.price)
 
 
 @dataclass(frozen=True, slots=True)

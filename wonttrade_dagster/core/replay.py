@@ -43,7 +43,7 @@ from wonttrade_dagster.core.planning import Planning
 from wonttrade_dagster.core.record_diff import difference, is_older
 from wonttrade_dagster.core.replay_parts import RecordedWorld, parts_of
 from wonttrade_dagster.core.seals import is_sealed
-from wonttrade_dagster.core.spending import capped, replies_cost_usd
+from wonttrade_dagster.core.spending import capped, with_cost
 
 _NOT_A_RECORD = (
     ValueError,
@@ -279,10 +279,9 @@ def _decisions(stored: StoredCycle) -> Record:
         outcome=judge_reply(known.reply, inputs),
         prompt=context.prompt,
         first_refusal=_first_refusal(known, inputs),
-        cost_usd=replies_cost_usd(known.replies, setting.price),
         fired=context.fired,
     )
-    return with_identity(judged, context.prior)
+    return with_identity(with_cost(judged, setting.price), context.prior)
 
 
 def _unanswered(known: DecisionRecord, context: LlmContext, setting: CycleSetting) -> DecisionRecord:

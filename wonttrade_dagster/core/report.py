@@ -162,7 +162,7 @@ def remembering(
     return replace(
         report,
         breaker=after_cycle(breaker, report.cycle_ms, failure, rules, was_asked=calls > 0),
-        spending=after_calls(spending, report.cycle_ms, record.cost_usd, calls),
+        spending=after_calls(spending, report.cycle_ms, record.cost_usd, calls, record.assumed_cost_usd),
         held_since=_held_since(report, last),
         fired=record.fired,
         obeyed=record.obeyed,

@@ -1,16 +1,19 @@
 """What model calls cost, and when no further one may be made.
 
 Belongs here: price × tokens, the running totals, the caps. Does not belong here: counting tokens (the
-server does), reading prices (``settings``).
+server does; what one that does not is assumed to charge is said here), reading prices (``settings``).
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
+from math import ceil
 
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import (
+    DecisionRecord,
     ModelPrice,
     ModelReply,
+    Prompt,
     Refusal,
     Spending,
     SpendingCaps,
@@ -18,6 +21,9 @@ from wonttrade_dagster.core.model import (
 )
 
 CAPPED = "spending_cap"
+CHARACTERS_PER_TOKEN = 2.5
+"""Of prompts that are mostly numbers; prose has about four. Rather too many tokens than too few."""
+
 _DAY_MS = 86_400_000
 _MILLION = Decimal(1_000_000)
 
@@ -34,6 +40,33 @@ def replies_cost_usd(replies: Sequence[ModelReply], price: ModelPrice | None) ->
     if price is None or not replies or any(not r.usage.prompt_tokens for r in replies):
         return None
     return sum((cost_usd(reply.usage, price) for reply in replies), Decimal(0))
+
+
+def assumed_cost_usd(
+    replies: Sequence[ModelReply], prompt: Prompt, price: ModelPrice | None
+) -> Decimal | None:
+    """What the caps count for a cycle whose server told no tokens: by the length of what went and came.
+
+    Returns:
+        USD; None without a price, without a reply, and where every token was counted.
+    """
+    if price is None or all(reply.usage.prompt_tokens for reply in replies):
+        return None
+    return sum((cost_usd(_usage(reply, prompt), price) for reply in replies), Decimal(0))
+
+
+def _usage(reply: ModelReply, prompt: Prompt) -> TokenUsage:
+    if reply.usage.prompt_tokens:
+        return reply.usage
+    asked, told = len(prompt.system) + len(prompt.user), len(reply.text)
+    return TokenUsage(ceil(asked / CHARACTERS_PER_TOKEN), ceil(told / CHARACTERS_PER_TOKEN))
+
+
+def with_cost(record: DecisionRecord, price: ModelPrice | None) -> DecisionRecord:
+    """The record with what its calls cost, and what they are assumed to have cost."""
+    replies = record.replies
+    assumed = None if record.prompt is None else assumed_cost_usd(replies, record.prompt, price)
+    return replace(record, cost_usd=replies_cost_usd(replies, price), assumed_cost_usd=assumed)
 
 
 def capped(spent: Spending, caps: SpendingCaps, cycle_ms: int) -> Refusal | None:
@@ -59,7 +92,9 @@ def _so_far(cost: str, next_usd: Decimal) -> str:
     return f"model calls have cost {cost} and the next may cost {next_usd:.4f}"
 
 
-def after_calls(spent: Spending, cycle_ms: int, cost: Decimal | None, calls: int) -> Spending:
+def after_calls(
+    spent: Spending, cycle_ms: int, cost: Decimal | None, calls: int, assumed: Decimal | None = None
+) -> Spending:
     """The totals after a cycle.
 
     Args:
@@ -67,12 +102,16 @@ def after_calls(spent: Spending, cycle_ms: int, cost: Decimal | None, calls: int
         cycle_ms: the cycle.
         cost: of its calls together; None where nobody knows it, or there was none.
         calls: how many were made: a repair is a call of its own, and the two share the cost evenly.
+        assumed: what to count for them where nobody knows; None counts nothing.
     """
     today = _on_day(spent, cycle_ms)
     if cost is None:
-        return replace(today, unpriced_calls=today.unpriced_calls + calls)
-    each = cost / max(calls, 1)
-    return replace(today, day_usd=today.day_usd + cost, total_usd=today.total_usd + cost, last_usd=each)
+        today = replace(today, unpriced_calls=today.unpriced_calls + calls)
+    counted = assumed if cost is None else cost
+    if counted is None:
+        return today
+    each = counted / max(calls, 1)
+    return replace(today, day_usd=today.day_usd + counted, total_usd=today.total_usd + counted, last_usd=each)
 
 
 def _on_day(spent: Spending, cycle_ms: int) -> Spending:

@@ -164,6 +164,8 @@ class DecisionRecord:
     first_refusal: Refusal | None = None
     cost_usd: Decimal | None = None
     """Of all calls of this cycle by the configured prices; None when nobody knows."""
+    assumed_cost_usd: Decimal | None = None
+    """What the caps count where the server told no tokens: by the length of prompt and replies."""
     fired: tuple[int, ...] = ()
     """Conditions of the prior plan, numbered from 1, that held when the model was asked."""
     prior_cycle_ms: int | None = None

@@ -76,7 +76,8 @@ class Spending:
         day_usd: on that day.
         total_usd: since the records begin.
         last_usd: one call of the last cycle that made any: what the next one is expected to cost.
-        unpriced_calls: calls that failed without telling their tokens, or without a configured price.
+        unpriced_calls: calls whose tokens nobody told, or without a configured price; the sums hold what
+            those that brought a reply are assumed to have cost.
     """
 
     day: int = 0
