@@ -82,15 +82,17 @@ class Sandbox:
         model_socket = self._stack.enter_context(_bound(model_port))
         self.venue_url = f"http://{HOST}:{venue_socket.getsockname()[1]}"
         self.model_url = f"http://{HOST}:{model_socket.getsockname()[1]}/v1"
-        self._stack.enter_context(_serving(app, venue_socket))
-        self._stack.enter_context(_serving(assembly.model_app(model_latency_ms), model_socket))
+        apps = ((app, venue_socket), (assembly.model_app(model_latency_ms), model_socket))
+        self._servers = [self._stack.enter_context(_serving(each, bound)) for each, bound in apps]
 
     def urls(self) -> dict[str, str]:
         """What ``wonttrade sandbox`` prints."""
         return {"venue": self.venue_url, "model": self.model_url}
 
     def close(self) -> None:
-        """Stop both servers; open connections are dropped."""
+        """Stop both servers at once; open connections are dropped."""
+        for server in self._servers:
+            server.should_exit = True
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -204,13 +206,13 @@ def _bound(port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _serving(app: "Starlette", bound: socket.socket) -> Iterator[None]:
+def _serving(app: "Starlette", bound: socket.socket) -> Iterator["Server"]:
     server = _server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     _wait_until_started(server, thread)
     try:
-        yield
+        yield server
     finally:
         server.should_exit = True
         thread.join(STOP_SECONDS)
