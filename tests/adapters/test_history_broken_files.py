@@ -11,7 +11,7 @@ from bench.history import BYTES, HARMFUL, HARMLESS, Verdict, attempt
 from wonttrade_dagster.adapters.history import MarketHistory
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 40))
 def test_a_damaged_file_is_refused_whole_or_imported_right(seed: int) -> None:
     with tempfile.TemporaryDirectory() as name:
