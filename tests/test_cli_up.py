@@ -13,9 +13,10 @@ from loopback import Loopback
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.hyperliquid.stream_reader import StreamMiss
 from wonttrade_dagster.cli.home import prepare_home
+from wonttrade_dagster.cli.live_runs import let_cycle_end
 from wonttrade_dagster.cli.services import DagsterServices
 from wonttrade_dagster.cli.status import read_status
-from wonttrade_dagster.cli.up import let_cycle_end, streaming
+from wonttrade_dagster.cli.up import streaming
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import MarketSnapshot
 from wonttrade_dagster.defs.compose import market_data
@@ -93,11 +94,11 @@ def test_a_live_cycle_under_way_is_waited_for_unless_a_signal_asks_to_stop(tmp_p
         run = instance.create_run_for_job(live_job, status=dg.DagsterRunStatus.STARTED)
         threading.Timer(1.2, instance.report_run_failed, [run]).start()
         began = time.monotonic()
-        let_cycle_end(settings, stopping)
+        let_cycle_end(prepare_home(settings), settings.max_cycle_seconds, stopping)
         assert 1.0 < time.monotonic() - began < 10
         instance.create_run_for_job(live_job, status=dg.DagsterRunStatus.STARTED)
         stopping.set()
-        let_cycle_end(settings, stopping)
+        let_cycle_end(prepare_home(settings), settings.max_cycle_seconds, stopping)
         assert time.monotonic() - began < 10
 
 

@@ -25,19 +25,20 @@ from typing import Self
 
 from wonttrade_dagster.cli.home import WORKSPACE_NAME, prepare_home, workspace_yaml
 from wonttrade_dagster.cli.output import err
+from wonttrade_dagster.cli.process_group import POLL_SECONDS, STOP_SECONDS, end_group
 from wonttrade_dagster.core.errors import UsageError, WontTradeError
 from wonttrade_dagster.defs.build import AUTOSTART_VARIABLE, CONFIG_VARIABLE
 from wonttrade_dagster.settings import Settings
 
 CODE_SERVER, WEBSERVER, DAEMON = "code server", "webserver", "daemon"
 START_SECONDS = 180.0
-STOP_SECONDS = 20.0
 RESTART_PAUSE_SECONDS = 5.0
-_POLL_SECONDS = 0.1
 
 
 class DagsterServices:
     """The three processes, in a process group of their own; the block in which they run ends them.
+
+    When this process is killed, its heir (``last_will``) does.
 
     Args:
         port: of the UI, on 127.0.0.1.
@@ -58,6 +59,7 @@ class DagsterServices:
         self._port = port
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._group = 0
+        self._heir: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         _refuse_taken(self._port)
@@ -95,16 +97,35 @@ class DagsterServices:
     def _start(self) -> None:
         (self._home / WORKSPACE_NAME).write_text(workspace_yaml(self._socket), encoding="utf-8")
         self._spawn(CODE_SERVER)
+        self._make_will()
         until = time.monotonic() + START_SECONDS
         while not _answers(self._socket):
             if (code := self._processes[CODE_SERVER].poll()) is not None:
                 raise WontTradeError(f"Dagster's code server ended with code {code} before it answered")
             if time.monotonic() > until:
                 raise WontTradeError(f"Dagster's code server did not answer within {START_SECONDS:.0f} s")
-            if self._stopping.wait(_POLL_SECONDS):
+            if self._stopping.wait(POLL_SECONDS):
                 return
-        self._spawn(WEBSERVER)
-        self._spawn(DAEMON)
+        for name in (WEBSERVER, DAEMON):
+            self._spawn(name)
+            self._bequeath(self._processes[name].pid)
+
+    def _make_will(self) -> None:
+        """The heir ends the group when this process cannot: killed, it has no last moment of its own."""
+        told = (str(self._home), str(self._settings.max_cycle_seconds), str(self._group))
+        self._heir = subprocess.Popen(  # noqa: S603 (own interpreter, fixed arguments)
+            [sys.executable, "-m", "wonttrade_dagster.cli.last_will", *told],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _bequeath(self, process: int) -> None:
+        """Tell the heir of a process that begins runs."""
+        if self._heir is None or self._heir.stdin is None:
+            return
+        with suppress(BrokenPipeError):  # killed before us: then everything is as without a will
+            self._heir.stdin.write(b"%d\n" % process)
+            self._heir.stdin.flush()
 
     def _keep_code_server(self) -> None:
         code = self._processes[CODE_SERVER].poll()
@@ -147,28 +168,13 @@ class DagsterServices:
 
     def _end(self) -> None:
         """Interrupt the whole group, runs in progress with it, as Ctrl-C would; then harder and harder."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            if not self._is_alive():
-                break
-            with suppress(ProcessLookupError):
-                os.killpg(self._group, number)
-            until = time.monotonic() + STOP_SECONDS
-            while self._is_alive() and time.monotonic() < until:
-                time.sleep(_POLL_SECONDS)
+        if self._group:
+            end_group(self._group)
+        if self._heir is not None and self._heir.stdin is not None:
+            self._heir.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._heir.wait(STOP_SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _is_alive(self) -> bool:
-        """Whether a process of the group, a run's included, has not ended."""
-        if not self._group:
-            return False
-        with suppress(ChildProcessError):  # a container's first process inherits orphans
-            while os.waitpid(-self._group, os.WNOHANG)[0]:
-                pass
-        try:
-            os.killpg(self._group, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
 
 
 def _refuse_taken(port: int) -> None:

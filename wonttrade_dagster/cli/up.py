@@ -9,22 +9,19 @@ only by the files that it publishes.
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import dagster as dg
-
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.cli.home import prepare_home, sole_instance
+from wonttrade_dagster.cli.live_runs import let_cycle_end
 from wonttrade_dagster.cli.output import err
 from wonttrade_dagster.cli.services import DagsterServices
 from wonttrade_dagster.core.model import RuntimeMode
 from wonttrade_dagster.defs.compose import journal, telemetry
 from wonttrade_dagster.defs.compose_stream import market_stream
-from wonttrade_dagster.defs.live import JOB_NAME
 from wonttrade_dagster.defs.live_cycle import settings_change
 from wonttrade_dagster.settings import Settings, load_settings
 
@@ -53,7 +50,7 @@ def run_up(config: Path, port: int) -> int:
         failure = _supervise(dagster, stopping)
         if failure:
             dagster.end_requests()
-            let_cycle_end(settings, stopping)
+            let_cycle_end(prepare_home(settings), settings.max_cycle_seconds, stopping)
     if failure:
         err.print(f"wonttrade: {failure}", style="red")
     return 1 if failure else 0
@@ -109,15 +106,3 @@ def _supervise(dagster: DagsterServices, stopping: threading.Event) -> str | Non
         if failure := dagster.failure():
             return failure
     return None
-
-
-def let_cycle_end(settings: Settings, stopping: threading.Event) -> None:
-    """Wait for a live cycle that is under way: nobody asked to stop, and its protection may yet come."""
-    under_way = dg.RunsFilter(
-        job_name=JOB_NAME, statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-    )
-    until = time.monotonic() + settings.max_cycle_seconds
-    with dg.DagsterInstance.from_config(str(prepare_home(settings))) as instance:
-        while instance.get_runs(under_way, limit=1) and time.monotonic() < until:
-            if stopping.wait(WATCH_SECONDS):
-                return
