@@ -1,7 +1,8 @@
 """``quick_init`` makes what ``dataclass`` makes."""
 
-from dataclasses import FrozenInstanceError, dataclass, field
-from typing import Any
+import inspect
+from dataclasses import FrozenInstanceError, InitVar, dataclass, field
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,11 @@ def test_what_is_made_anew_is_shared_by_no_two() -> None:
     assert Quick(1).c is not Quick(1).c
 
 
+def test_its_signature_tells_the_types_as_before() -> None:
+    assert inspect.signature(Quick) == inspect.signature(Plain)
+    assert get_type_hints(Quick.__init__) == get_type_hints(Plain.__init__)
+
+
 def test_it_stays_frozen_equal_and_hashable_as_before() -> None:
     made = Quick(1, "x", {})
     with pytest.raises(FrozenInstanceError):
@@ -79,3 +85,21 @@ def test_other_classes_are_refused(options: dict[str, Any]) -> None:
 
     with pytest.raises(TypeError, match="Record is not made of positional fields in slots of its own"):
         quick_init(dataclass(frozen=True, **options)(Record))
+
+
+def test_a_class_that_is_given_more_than_its_fields_or_makes_no_init_is_refused() -> None:
+    class Given:
+        """What is handed to ``__post_init__`` alone would be lost."""
+
+        a: int
+        b: InitVar[int] = 0
+
+    class Bare:
+        """Made by hand."""
+
+        a: int
+
+    with pytest.raises(TypeError, match="Given is not made of positional fields"):
+        quick_init(dataclass(frozen=True, slots=True)(Given))
+    with pytest.raises(TypeError, match="Bare is not made of positional fields"):
+        quick_init(dataclass(frozen=True, slots=True, init=False)(Bare))

@@ -8,7 +8,7 @@ slots themselves takes a tenth off the walk through a year of bars.
 """
 
 from dataclasses import MISSING, Field, fields
-from inspect import Signature, signature
+from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,23 +21,35 @@ def quick_init(cls: type[T]) -> type[T]:
         TypeError: it is no dataclass made of positional fields in slots of its own.
     """
     told = fields(cls)  # type: ignore[arg-type]  # raises TypeError for what is no dataclass
-    if any(f.kw_only or not f.init or not hasattr(cls.__dict__.get(f.name), "__set__") for f in told):
+    plain: Any = vars(cls).get("__init__")
+    names = tuple(field.name for field in told)
+    # An argument that is no field (an InitVar) would be lost; so would a value that has no slot of its own.
+    if _arguments(plain) != names or not all(hasattr(cls.__dict__.get(name), "__set__") for name in names):
         raise TypeError(f"{cls.__name__} is not made of positional fields in slots of its own")
-    plain: Any = vars(cls)["__init__"]
-    made = _compiled(told, cls, signature(plain))
-    for name in ("__defaults__", "__qualname__", "__module__"):
+    defaults = plain.__defaults__ or ()
+    made = _compiled(told, cls, dict(zip(reversed(names), reversed(defaults), strict=False)))
+    for name in (*WRAPPER_ASSIGNMENTS, "__defaults__"):  # annotations, too: who builds records reads them
         setattr(made, name, getattr(plain, name))
     setattr(cls, "__init__", made)  # noqa: B010 (mypy forbids the plain assignment)
     return cls
 
 
-def _compiled(told: tuple[Field[Any], ...], cls: type, plain: Signature) -> Any:  # noqa: ANN401 (a function)
+def _arguments(plain: Any) -> tuple[str, ...] | None:  # noqa: ANN401 (a function)
+    """The names of its positional arguments after ``self``; None where there are others, or no function."""
+    code = getattr(plain, "__code__", None)
+    if code is None or code.co_kwonlyargcount:
+        return None
+    names: tuple[str, ...] = code.co_varnames[1 : code.co_argcount]
+    return names
+
+
+def _compiled(told: tuple[Field[Any], ...], cls: type, defaults: dict[str, Any]) -> Any:  # noqa: ANN401 (a function)
     """Written as text and compiled, as dataclasses does it: a loop would cost what is saved."""
     lines, scope = [f"def __init__(self, {', '.join(field.name for field in told)}):"], dict[str, Any]()
     for field in told:
         value = name = field.name
         if field.default_factory is not MISSING:  # then the default is a mark that says "not given"
-            scope |= {f"make_{name}": field.default_factory, f"mark_{name}": plain.parameters[name].default}
+            scope |= {f"make_{name}": field.default_factory, f"mark_{name}": defaults[name]}
             value = f"make_{name}() if {name} is mark_{name} else {name}"
         scope[f"set_{name}"] = cls.__dict__[name].__set__
         lines.append(f"    set_{name}(self, {value})")
