@@ -213,6 +213,18 @@ def test_a_stop_inside_an_interval_ends_its_move_there() -> None:
     ]
 
 
+def test_a_lone_candle_is_not_known_before_it_ends() -> None:
+    """A day of one candle from 100 to 120, 1 bought at its open: the 20 were earned, not there at once."""
+    day = pl.DataFrame([(0, 100.0, 130.0, 90.0, 120.0, 1.0)], schema=dict(CANDLE_SCHEMA), orient="row")
+    row = (0, "BTC", 100.05, 1.0, 0.0, 0.0, "open", "", 1)
+    fills = pl.DataFrame([row], schema=dict(FILL_SCHEMA), orient="row")
+    held = held_after([0, 24 * 3_600_000], fills, {"BTC": day}, PAID.slippage_bps)
+    assert held["px"].to_list() == [100.0, 120.0]
+    assert gains_of(held).select("side", "move_usd").rows() == [(1, pytest.approx(20.0))]
+    without_an_end = held_after([0], fills, {"BTC": day}, PAID.slippage_bps)
+    assert without_an_end.select("px", "worth_usd").rows() == [(100.0, pytest.approx(0.0))]
+
+
 def test_a_symbol_without_candles_and_an_empty_grid_are_left_out() -> None:
     empty = pl.DataFrame(schema=dict(FILL_SCHEMA))
     assert held_after([BAR_MS], empty, {"BTC": candles([])}, 5.0).is_empty()

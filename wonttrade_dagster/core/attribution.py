@@ -106,25 +106,30 @@ def held_after(
 
     Returns:
         ``HELD_SCHEMA``, ``len(times_ms)`` rows a symbol. The price is the close of the last candle that had
-        ended, else the first open.
+        ended, else the first open; a lone candle does not say how long it is, and ends with ``times_ms``.
     """
     grid = pl.LazyFrame({"time_ms": times_ms}, schema={"time_ms": pl.Int64})
+    last_ms = max(times_ms, default=0)
     frames = [
-        _held(symbol, grid, fills.filter(pl.col("symbol") == symbol), candles, slippage_bps)
+        _held(symbol, grid, fills.filter(pl.col("symbol") == symbol), _known(candles, last_ms), slippage_bps)
         for symbol, candles in prices.items()
         if not candles.is_empty()
     ]
     return pl.concat([pl.DataFrame(schema=HELD_SCHEMA), *frames])
 
 
+def _known(candles: pl.DataFrame, last_ms: int) -> pl.DataFrame:
+    """``time_ms, px``: from when on each close is known, and before the first one the first open."""
+    opened = candles["open_time_ms"]
+    # At the open of a lone candle its close is the future.
+    ended = opened + opened.diff().min() if candles.height > 1 else (opened + 1).clip(last_ms, None)
+    first = pl.DataFrame({"time_ms": [0], "px": [candles["open"][0]]})
+    return first.vstack(pl.DataFrame({"time_ms": ended, "px": candles["close"]}))
+
+
 def _held(
-    symbol: str, grid: pl.LazyFrame, fills: pl.DataFrame, candles: pl.DataFrame, slippage_bps: float
+    symbol: str, grid: pl.LazyFrame, fills: pl.DataFrame, known: pl.DataFrame, slippage_bps: float
 ) -> pl.DataFrame:
-    bar_ms = candles["open_time_ms"].diff().min()
-    closes = candles.lazy().select(
-        (pl.col("open_time_ms") + (bar_ms if isinstance(bar_ms, int) else 0)).alias("time_ms"),
-        pl.col("close").alias("px"),
-    )
     spent = (pl.col("size_base") * market_px(slippage_bps)).cum_sum()
     sizes = (
         fills.lazy()
@@ -135,8 +140,8 @@ def _held(
     smallest = _FLAT * float(fills["size_base"].abs().sum())
     size = pl.col("size_base").fill_null(0.0)
     held = pl.when(size.abs() > smallest).then(size).otherwise(0.0)
-    px = pl.col("px").fill_null(candles["open"][0])
-    joined = grid.join_asof(sizes, on="time_ms").join_asof(closes, on="time_ms")
+    px = pl.col("px")
+    joined = grid.join_asof(sizes, on="time_ms").join_asof(known.lazy(), on="time_ms")
     worth = held * px - pl.col("spent_usd").fill_null(0.0)
     columns = (
         pl.lit(symbol).alias("symbol"),
