@@ -194,6 +194,7 @@ def test_the_assumptions_no_longer_take_the_last_stretch_away(lived: Lived) -> N
     said = " ".join(lived.summary["assumptions"])
     assert "lives on to the end of the range" in said
     assert "not lived" not in said
+    assert not [caveat for caveat in lived.summary["caveats"] if "last decision" in caveat]
 
 
 # --- who reads the file ----------------------------------------------------------------------------

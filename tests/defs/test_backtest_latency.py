@@ -60,7 +60,7 @@ Run = Callable[..., Finished]
 def backtest(loopback: Loopback, tmp_path: Path) -> Run:
     """Runs a backtest over minutes, five minutes and four hours with these settings."""
 
-    def run(backtest_id: str = "one", **changed: Any) -> Finished:
+    def run(backtest_id: str = "one", cadence: int = CADENCE, **changed: Any) -> Finished:
         folder = tmp_path / backtest_id
         folder.mkdir()
         config = loopback.config(folder, runtime__mode="BACKTEST", **changed)
@@ -70,14 +70,14 @@ def backtest(loopback: Loopback, tmp_path: Path) -> Run:
         for symbol, px in (("BTC", 100_000.0), ("ETH", 4_000.0)):
             minutes = wave(px, FIRST_MS - HOUR_MS, FIRST_MS + HOURS * HOUR_MS, MINUTE_MS)
             history.add_candles(symbol, "1m", minutes, "test")
-        return carried_out(config, backtest_id)
+        return carried_out(config, backtest_id, cadence)
 
     return run
 
 
-def carried_out(config: Path, backtest_id: str) -> Finished:
+def carried_out(config: Path, backtest_id: str, cadence: int = CADENCE) -> Finished:
     settings, to_ms = load_settings(config), FIRST_MS + HOURS * HOUR_MS
-    spec = BacktestSpec(backtest_id, FIRST_MS, to_ms, "loopback-rule", "trader/v1", CADENCE)
+    spec = BacktestSpec(backtest_id, FIRST_MS, to_ms, "loopback-rule", "trader/v1", cadence)
     run_backtest_range(settings, spec, market_history(settings), Executors(), lambda _: None)
     return Finished(config, backtest_id, backtest_folder(settings.data_dir, backtest_id))
 
@@ -191,3 +191,18 @@ def test_an_interrupted_backtest_goes_on_in_the_middle_of_a_minute(backtest: Run
     assert (resumed.equity, resumed.fills) == (equity, fills)
     assert [body["exchange"] for _, body in resumed.cycles] == [body["exchange"] for _, body in cycles]
     assert {body["latency_ms"] for _, body in cycles} == {90_000}
+
+
+def test_a_last_decision_that_is_there_after_the_range_is_told(backtest: Run) -> None:
+    """A decision every 35 minutes, half an hour and 30 s late: the last of eight hours at 08:05:30."""
+    finished = backtest(
+        cadence=5,
+        runtime__cycle_minutes=60,
+        execution__max_decision_age_seconds=3600,
+        backtest__latency=1830,
+    )
+    decided_ms, body = finished.cycles[-1]
+    assert decided_ms + body["latency_ms"] == FIRST_MS + HOURS * HOUR_MS + 330_000
+    told = [sentence for sentence in finished.summary["caveats"] if "last decision" in sentence]
+    late = "The last decision was there 330 s after the end of the range"
+    assert told == [f"{late}: whatever it ordered was filled at the last price known there."]

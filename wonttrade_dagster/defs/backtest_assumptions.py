@@ -36,6 +36,14 @@ def skipped(cycles: int) -> tuple[str, ...]:
     return (f"{cycles} decision times were skipped: the decision before was still being made.",)
 
 
+def late_at_end(to_ms: int, decided_ms: int) -> tuple[str, ...]:
+    """The caveat about a last decision that was there after the range only: no price of then is known."""
+    if decided_ms <= to_ms:
+        return ()
+    late = f"The last decision was there {(decided_ms - to_ms) / 1000:,.0f} s after the end of the range"
+    return (f"{late}: whatever it ordered was filled at the last price known there.",)
+
+
 def unpaid_at_end(replay: BacktestReplayProvider, end: AccountEnd | None) -> tuple[str, ...]:
     """The caveat about funding due at the very end: a history of whole days stops right before that hour."""
     if end is None or end.time_ms % HOUR_MS:

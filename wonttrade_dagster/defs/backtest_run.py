@@ -39,7 +39,7 @@ from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.core.simulation import SlippageModel
-from wonttrade_dagster.defs.backtest_assumptions import assumptions, skipped, unpaid_at_end
+from wonttrade_dagster.defs.backtest_assumptions import assumptions, late_at_end, skipped, unpaid_at_end
 from wonttrade_dagster.defs.backtest_parts import Backtest, BacktestSpec, CycleWriter
 from wonttrade_dagster.defs.compose import Executors, indicator_setting, prompt_template, slippage_of
 from wonttrade_dagster.settings import Settings
@@ -150,7 +150,7 @@ def run_backtest_range(
     say(f"backtest {spec.backtest_id}: {spec.cycles} cycles{told}, results in {results.folder}")
     with results.journal:
         _run_to_end(backtest, results, was_answered=done > 0)
-    return _finish(settings, spec, results, replay, backtest.parts)
+    return _finish(settings, results, backtest)
 
 
 def _run_to_end(backtest: Backtest, results: BacktestResults, *, was_answered: bool) -> None:
@@ -231,20 +231,12 @@ def _facts(
     }
 
 
-def _finish(
-    settings: Settings,
-    spec: BacktestSpec,
-    results: BacktestResults,
-    replay: BacktestReplayProvider,
-    parts: CycleParts,
-) -> BacktestOutcome:
+def _finish(settings: Settings, results: BacktestResults, backtest: Backtest) -> BacktestOutcome:
     """Table rows, report and summary of the cycles that are written; the summary says that it is finished."""
+    spec = backtest.spec
     frames = results.frames()
     results.store(frames, settings.resilience.ledger_lock_seconds)
-    template_sha256 = parts.context_builder.template.template_sha256
-    report_path = write_report(
-        results.folder, _report_data(settings, spec, results, frames, replay, template_sha256)
-    )
+    report_path = write_report(results.folder, _report_data(settings, results, frames, backtest))
     summary = json.loads((results.folder / SUMMARY_NAME).read_text(encoding="utf-8"))
     outcomes = frames.decisions.group_by("outcome", "reason").len().sort("len", descending=True)
     return BacktestOutcome(
@@ -259,14 +251,10 @@ def _finish(
 
 
 def _report_data(
-    settings: Settings,
-    spec: BacktestSpec,
-    results: BacktestResults,
-    frames: BacktestFrames,
-    replay: BacktestReplayProvider,
-    template_sha256: str,
+    settings: Settings, results: BacktestResults, frames: BacktestFrames, backtest: Backtest
 ) -> ReportData:
-    backtest, tracked = settings.backtest, settings.symbols.tracked
+    spec, replay, rules = backtest.spec, backtest.walk.replay, settings.backtest
+    tracked = settings.symbols.tracked
     return ReportData(
         backtest_id=spec.backtest_id,
         from_ms=spec.from_ms,
@@ -274,9 +262,9 @@ def _report_data(
         cycle_minutes=spec.cycle_minutes,
         model=spec.model,
         prompt_name=spec.prompt,
-        prompt_sha256=template_sha256,
+        prompt_sha256=backtest.parts.context_builder.template.template_sha256,
         settings_sha256=settings.sha256,
-        initial_equity_usd=float(backtest.initial_equity_usd),
+        initial_equity_usd=float(rules.initial_equity_usd),
         equity=frames.equity,
         fills=frames.fills,
         latency=frames.latency,
@@ -286,6 +274,7 @@ def _report_data(
         caveats=(
             *replay.caveats(),
             *skipped(spec.cycles - frames.decisions.height),
+            *late_at_end(spec.to_ms, backtest.walk.busy_until_ms),
             *unpaid_at_end(replay, results.ended),
         ),
         protection=frames.protection,
@@ -294,7 +283,7 @@ def _report_data(
         unprotected=results.unprotected(),
         targets=frames.targets,
         slippage_bps=_paid_slippage_bps(settings, results),
-        taker_fee_bps=float(backtest.taker_fee_bps),
+        taker_fee_bps=float(rules.taker_fee_bps),
         knowledge_cutoff=settings.llm.knowledge_cutoff(spec.model),
     )
 
