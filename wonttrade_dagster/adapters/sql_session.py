@@ -111,6 +111,9 @@ def _session(copies: Copies) -> duckdb.DuckDBPyConnection:
             connection.execute(f"CREATE VIEW {name} AS {view}")
         for setting in _SHUT:
             connection.execute(setting)
+    except StorageError:
+        connection.close()
+        raise
     except duckdb.Error as error:
         connection.close()
         raise StorageError(
@@ -139,7 +142,18 @@ def _attach_cycles(connection: duckdb.DuckDBPyConnection, copies: Copies) -> Non
     connection.execute(sql_views.OPENING)
     if copies.results is not None:
         connection.execute(sql_views.LINES.format(path=_quoted(copies.results)))
+        _refuse_damaged(connection, copies.results)
         connection.execute(sql_views.STAGES_OF_LINES)
+
+
+def _refuse_damaged(connection: duckdb.DuckDBPyConnection, results: Path) -> None:
+    """A sum over what is left would look like one over everything."""
+    count, first = connection.execute(sql_views.MISSING_LINES).fetchone() or (0, None)
+    if count:
+        raise StorageError(
+            f"{count} of the lines of {results} cannot be read, the first is line {first}: answers would "
+            "lack them; bring the file back as it was, or run the backtest anew"
+        )
 
 
 def _quoted(path: Path) -> str:

@@ -104,13 +104,19 @@ VIEWS: Mapping[str, str] = {
 
 LINES = """
 CREATE TEMP TABLE lines AS
-SELECT kind, cycle_ms, recorded_at_ms, body FROM read_json({path}, format = 'newline_delimited',
+SELECT seq, kind, cycle_ms, recorded_at_ms, body FROM read_json({path}, format = 'newline_delimited',
     ignore_errors = true, maximum_object_size = 268435456,
-    columns = {{kind: 'VARCHAR', cycle_ms: 'BIGINT', recorded_at_ms: 'BIGINT', body: 'JSON'}})
-WHERE kind IN ('cycle', 'end')
+    columns = {{seq: 'BIGINT', kind: 'VARCHAR', cycle_ms: 'BIGINT', recorded_at_ms: 'BIGINT', body: 'JSON'}})
+WHERE seq IS NOT NULL
 """
-"""The cycles of a backtest's results and the end of its account; a line that is still being written is left
-out."""
+"""The lines of a backtest's results; one that is no JSON is left out, as the last may be: still written."""
+
+MISSING_LINES = """
+SELECT count(*), min(seq) FROM (
+    SELECT unnest(range(1, (SELECT coalesce(max(seq), 0) FROM lines) + 1)) AS seq)
+ANTI JOIN lines USING (seq)
+"""
+"""How many of the lines before the last readable one are not among them, and the first."""
 
 STAGES_OF_LINES = """
 INSERT INTO stages
