@@ -14,7 +14,7 @@ from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_export import export_history
 from wonttrade_dagster.adapters.history_files import import_files
 from wonttrade_dagster.adapters.history_gaps import Gap, missing_runs
-from wonttrade_dagster.adapters.history_survey import survey, wanted_series
+from wonttrade_dagster.adapters.history_survey import VENUE_OPENED_MS, survey, wanted_series
 from wonttrade_dagster.core.candles import SERVED_CANDLES
 
 DAY = utc_ms(2025, 6, 1)
@@ -62,6 +62,14 @@ def test_the_venue_has_the_newest_candles_of_an_interval_and_every_hour_of_fundi
         ("5m", 13, 8),
         ("funding", 2, 2),
     ]
+
+
+def test_the_venue_has_no_funding_from_before_it_opened(history: MarketHistory) -> None:
+    opened_ms = VENUE_OPENED_MS
+    history.add_funding("BTC", hourly_rates(opened_ms - 10 * HOUR_MS, 14).gather([0, 13]), "test")
+    history.add_funding("ETH", hourly_rates(opened_ms - 100 * HOUR_MS, 9).gather([0, 8]), "test")
+    found = survey(history, [], opened_ms + 24 * HOUR_MS)
+    assert [(g.symbol, g.gap.count, g.at_venue) for g in found.gaps] == [("BTC", 12, 3), ("ETH", 7, 0)]
 
 
 def test_a_stated_range_is_missed_as_far_as_it_could_be_there(history: MarketHistory) -> None:

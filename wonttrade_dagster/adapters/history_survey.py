@@ -13,6 +13,8 @@ from wonttrade_dagster.adapters.history_gaps import Gap, halts_in, missing_runs
 from wonttrade_dagster.core.candles import interval_ms, oldest_served_ms
 
 FUNDING, OPEN_INTEREST = "funding", "open_interest"
+VENUE_OPENED_MS = 1_672_531_200_000
+"""2023-01-01: Hyperliquid's mainnet opened in that year, and paid no funding before."""
 
 Key = tuple[str, str]
 """Symbol and series: a candle interval, ``funding`` or ``open_interest``."""
@@ -148,8 +150,9 @@ def _holes(
 
 
 def _at_venue(gap: Gap, series: str, now_ms: int) -> int:
-    """How many of a gap the venue still has: funding always, the most recent candles of each interval."""
+    """How many of a gap the venue still has: all funding there ever was, each interval's newest candles."""
     if series == FUNDING:
-        return gap.count
-    step_ms, oldest_ms = interval_ms(series), oldest_served_ms(series, now_ms)
+        step_ms, oldest_ms = HOUR_MS, VENUE_OPENED_MS
+    else:
+        step_ms, oldest_ms = interval_ms(series), oldest_served_ms(series, now_ms)
     return min(gap.count, max(0, (gap.last_ms - oldest_ms) // step_ms + 1))
