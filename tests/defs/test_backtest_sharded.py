@@ -128,6 +128,7 @@ def test_shards_side_by_side_lose_no_time_of_the_days(whole: Ground) -> None:
     ends = equity.group_by("shard", maintain_order=True).agg(pl.col("time_ms").max())
     assert ends["time_ms"].to_list() == [FIRST_MS + (number + 1) * DAY_MS for number in range(len(DAYS))]
     assert merged["to_ms"] == ends["time_ms"][-1]
+    assert not [caveat for caveat in merged["caveats"] if "last decision" in caveat]
     for row in merged["shards"]:
         own = whole.summary(row["id"])
         prices = market_history(whole.settings).candles("BTC", "5m", own["from_ms"], own["to_ms"])
@@ -147,6 +148,22 @@ def test_shards_run_in_any_order_by_different_runs_and_the_last_one_merges(groun
     assert not is_finished(ground.folder("order"))
     assert "all 3 shards are merged" in ground.run(plan, second)[-1]
     assert ground.loopback.model_calls - before == 3 * CYCLES_PER_DAY
+
+
+def test_shards_of_before_accounts_lived_on_are_told_apart(ground: Ground) -> None:
+    """The first shard ends at its last decision, as one that was finished then does."""
+    plan = ground.plan("mixed")
+    first, *others = plan.windows
+    ground.run(plan, first)
+    curve = ground.folder(plan.id_of(first)) / "equity.parquet"
+    pl.read_parquet(curve).head(-1).write_parquet(curve)
+    for window in others:
+        ground.run(plan, window)
+    told = [caveat for caveat in ground.summary("mixed")["caveats"] if "last decision" in caveat]
+    early = (
+        "Finished before accounts lived on to the end of the range, without what followed the last decision"
+    )
+    assert told == [f"{early}: 1 of 3 shards."]
 
 
 def test_a_finished_shard_is_never_asked_again(whole: Ground) -> None:
@@ -201,7 +218,8 @@ def test_after_a_killed_shard_the_command_runs_what_is_missing_and_merges(
             assert time.monotonic() < deadline
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
-    done = path.read_bytes().count(b"\n") - 1
+    whole_lines = path.read_bytes().split(b"\n")[:-1]
+    done = sum(b'"kind":"cycle"' in line[:200] for line in whole_lines)
     before = whole.loopback.model_calls
     assert command(["backtest", "--resume", "killed", "--config", str(whole.config)]) == 0
     assert whole.loopback.model_calls - before == 2 * CYCLES_PER_DAY - done

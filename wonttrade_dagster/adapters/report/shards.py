@@ -78,9 +78,21 @@ def summarise_shards(backtest_id: str, shards: Sequence[Shard], knowledge_cutoff
         "decisions": _decisions(summaries),
         "latency": latency_figures(latency) | _cost(summaries),
         "luck": {"warnings": list(luck_warnings(from_ms, to_ms, knowledge_cutoff, closed))},
-        "caveats": [SEPARATE, *_distinct(summaries, "caveats")],
+        "caveats": [SEPARATE, *_ended_early(shards), *_distinct(summaries, "caveats")],
         "assumptions": _distinct(summaries, "assumptions"),
     }
+
+
+def _ended_early(shards: Sequence[Shard]) -> list[str]:
+    """The caveat about shards that were finished before accounts lived on, beside others."""
+    ends = [(shard.summary["to_ms"], shard.frames["equity"]["time_ms"]) for shard in shards]
+    early = sum(not (times >= to_ms).any() for to_ms, times in ends)
+    if not 0 < early < len(shards):
+        return []
+    told = (
+        "Finished before accounts lived on to the end of the range, without what followed the last decision"
+    )
+    return [f"{told}: {early} of {len(shards)} shards."]
 
 
 def _row(shard: Shard) -> dict[str, Any]:
