@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -14,6 +15,7 @@ from test_cycle_replay import SCENES, second_cycle
 from wonttrade_dagster.adapters import ledger_texts
 from wonttrade_dagster.adapters.backtest_line import (
     SEALED,
+    SharedFacts,
     line_of,
     payloads_of,
     prior_cycle_ms,
@@ -40,9 +42,10 @@ def shared() -> dict[str, object]:
 
 
 def line(cycle: StoredCycle) -> dict[str, Any]:
-    made = line_of({stage: cycle.record(stage) for stage in Stage}, shared())
-    plain: dict[str, Any] = json.loads(json.dumps(made))  # as it is read from the file
-    return plain
+    made: dict[str, Any] = json.loads(
+        line_of({stage: cycle.record(stage) for stage in Stage}, SharedFacts(shared()))
+    )
+    return made
 
 
 def prior_json(cycle: StoredCycle) -> dict[str, object] | None:
@@ -78,7 +81,7 @@ def test_settings_that_are_not_those_of_the_first_line_stay_in_the_cycles_line()
     other: CycleSetting = replace(context.setting, cycle_minutes=60)
     records = {stage: cycle.record(stage) for stage in Stage}
     records[Stage.LLM_CONTEXTS] = replace(context, setting=other)
-    body = json.loads(json.dumps(line_of(records, shared())))
+    body = json.loads(line_of(records, SharedFacts(shared())))
     again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
     assert again[Stage.LLM_CONTEXTS] == encode(records[Stage.LLM_CONTEXTS], STAGE_RECORDS[Stage.LLM_CONTEXTS])
 
@@ -153,3 +156,44 @@ def test_what_is_not_written_as_ours_stays_as_it_is(payload: bytes) -> None:
         connection.execute(ledger_texts.DDL)
         assert ledger_texts.fold(connection, payload) == payload
         assert ledger_texts.unfold(connection, payload) == payload
+
+
+def test_half_of_a_surrogate_pair_in_a_reply_is_written_and_read() -> None:
+    cycle = second_cycle("kept")
+    records = {stage: cycle.record(stage) for stage in Stage}
+    record = records[Stage.DECISIONS]
+    records[Stage.DECISIONS] = replace(record, reply=replace(record.reply, text='{"half": "\ud83d"}'))
+    body = json.loads(line_of(records, SharedFacts(shared())))
+    assert body["reply"]["text"] == '{"half": "\ud83d"}'
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    cycle = second_cycle("kept")
+    records = {stage: cycle.record(stage) for stage in Stage}
+    report = records[Stage.CYCLE_REPORTS]
+    records[Stage.CYCLE_REPORTS] = replace(report, performance=replace(report.performance, sharpe=math.nan))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        line_of(records, SharedFacts(shared()))
+
+
+def test_accounts_that_are_equal_and_spelled_differently_are_both_written() -> None:
+    cycle = second_cycle("kept")
+    records = {stage: cycle.record(stage) for stage in Stage}
+    plan = records[Stage.EXECUTION_PLANS]
+    account = replace(plan.account, margin_used_usd=plan.account.margin_used_usd + Decimal("0.000"))
+    assert account == plan.account
+    records[Stage.EXECUTION_PLANS] = replace(plan, account=account)
+    body = json.loads(line_of(records, SharedFacts(shared())))
+    again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
+    kind = STAGE_RECORDS[Stage.EXECUTION_PLANS]
+    assert again[Stage.EXECUTION_PLANS] == encode(records[Stage.EXECUTION_PLANS], kind)
+    assert again[Stage.EXECUTION_PLANS] != cycle.payloads[Stage.EXECUTION_PLANS]
+
+
+def test_lines_from_before_name_an_account_that_is_the_same() -> None:
+    cycle = second_cycle("kept")
+    body = line(cycle)
+    assert "account" not in body["records"]["execution_plans"]
+    body["records"]["execution_plans"]["account"] = body["records"]["executions"]["account"] = "same"
+    again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
+    assert again[Stage.EXECUTIONS] == cycle.payloads[Stage.EXECUTIONS]

@@ -8,25 +8,81 @@ left out of ``records``, and put back from there.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import is_
+from types import MappingProxyType
 from typing import Any
 
-from wonttrade_dagster.core.codec import decode, encode, jsonable
+from pydantic import ConfigDict
+
+from wonttrade_dagster.adapters.journal_line import spelled
+from wonttrade_dagster.core.codec import adapter_of, decode, encode, jsonable
 from wonttrade_dagster.core.cycle import STAGE_RECORDS, Record
 from wonttrade_dagster.core.cycle_parts import CycleParts
-from wonttrade_dagster.core.model import AssetSpec, IndicatorSnapshot, MarketSnapshot, Stage, StageFailure
+from wonttrade_dagster.core.model import (
+    AccountSnapshot,
+    Action,
+    ActionStatus,
+    AssetSpec,
+    CycleReport,
+    Decision,
+    DecisionRecord,
+    ExecutionPlan,
+    ExecutionReport,
+    Fill,
+    IndicatorSnapshot,
+    LlmContext,
+    MarketSnapshot,
+    ModelReply,
+    OpenOrder,
+    Position,
+    PriorPlan,
+    Prompt,
+    Refusal,
+    Stage,
+    StageFailure,
+)
 from wonttrade_dagster.core.seals import indicator_seal, is_of_numbers, market_seal
+from wonttrade_dagster.core.simulation import ExchangeState
 
 Json = dict[str, Any]
 
 SAME = "same"
-"""Stands for an account that is the one of the stage before."""
+"""Stood in older lines for an account that is the one of the stage before; now the field is left out."""
 
 SEALED = (Stage.MARKET_SNAPSHOTS, Stage.INDICATORS)
 """What the history gives back: a line holds its seal only."""
 
 _REPORTED = ("outcome", "reason", "alerts", "fills", "positions", "protection")
 """Fields of the report that stand in the line under their own names."""
+
+
+@dataclass(slots=True)
+class SharedFacts:
+    """What the first line of a file says of all its cycles.
+
+    Attributes:
+        facts: of the line: ``setting``, ``assets``, ``prompt_files``.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    _found: dict[str, object] = field(default_factory=dict)
+
+    def says(self, name: str, value: object) -> bool:
+        """Whether the line says ``value`` under ``name``; mostly it is the same object in every cycle."""
+        if name in self._found and _is_identical(self._found[name], value):
+            return True
+        is_said: bool = jsonable(value) == self.facts.get(name)
+        if is_said:
+            self._found[name] = value
+        return is_said
+
+
+def _is_identical(value: object, other: object) -> bool:
+    if isinstance(value, tuple) and isinstance(other, tuple) and len(value) == len(other):
+        return all(map(is_, value, other))
+    return value is other
 
 
 def shared_of(parts: CycleParts, assets: Mapping[str, AssetSpec]) -> Json:
@@ -40,29 +96,26 @@ def shared_of(parts: CycleParts, assets: Mapping[str, AssetSpec]) -> Json:
     }
 
 
-def line_of(records: Mapping[Stage, Record], shared: Mapping[str, Any]) -> Json:
-    """The line of a finished cycle.
+def line_of(
+    records: Mapping[Stage, Record], shared: SharedFacts, told: Mapping[str, Any] = MappingProxyType({})
+) -> bytes:
+    """The line of a finished cycle, as the journal writes it.
 
     Args:
         records: of its stages; those from the decision on must be there.
-        shared: see :func:`shared_of`.
+        shared: what the first line of the file says.
+        told: further fields, if any: ``events`` (JSON), ``latency_ms`` and ``exchange``.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
     """
-    plain = {stage: _json(record, stage) for stage, record in records.items() if stage not in SEALED}
-    decision, plan = plain[Stage.DECISIONS], plain[Stage.EXECUTION_PLANS]
-    execution, report = plain[Stage.EXECUTIONS], plain[Stage.CYCLE_REPORTS]
-    told = {
-        "prior_plan": decision["outcome"].get("prior_plan"),
-        "prompt": decision["prompt"],
-        "reply": decision["reply"],
-        "decision": decision["outcome"],
-        "actions": plan["actions"],
-        "results": [[result["status"], result["message"]] for result in execution["results"]],
-        "account_value_usd": str(report["account_value_usd"]),
-    }
-    told |= {name: report[name] for name in _REPORTED}
-    sealed = {stage: _sealed(stage, records[stage]) for stage in SEALED if stage in records}
-    kept = sealed | {stage: _REST[stage](document, plain, shared) for stage, document in plain.items()}
-    return told | {"records": {stage.value: document for stage, document in kept.items()}}
+    line, left_out = _line(records, told), _left_out(records, shared)
+    left_out |= dict.fromkeys(_TOLD - told.keys(), True)
+    spell = adapter_of(_Line)
+    return spelled(
+        lambda: spell.dump_json(line, ensure_ascii=True, exclude=left_out),
+        lambda: spell.dump_python(line, mode="json", exclude=left_out),
+    )
 
 
 def is_whole(line: Mapping[str, Any]) -> bool:
@@ -111,74 +164,125 @@ def prior_cycle_ms(line: Mapping[str, Any]) -> int | None:
     return at_ms
 
 
-# --- what is left out ------------------------------------------------------------------------------
+# --- what is written, and what is left out --------------------------------------------------------
 
 
-def _sealed(stage: Stage, record: Record) -> Json:
+_Known = Mapping[str, str] | StageFailure | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """Of the stages by name; None is left out."""
+
+    market_snapshots: _Known
+    indicators: _Known
+    account_snapshots: AccountSnapshot | StageFailure | None
+    llm_contexts: LlmContext | StageFailure | None
+    decisions: DecisionRecord
+    execution_plans: ExecutionPlan
+    executions: ExecutionReport
+    cycle_reports: CycleReport
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """First what a person looks for, then the rest of the records, then the market around the cycle."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")  # so that they are seen, and refused
+
+    prior_plan: PriorPlan | None
+    prompt: Prompt | None
+    reply: ModelReply | None
+    decision: Decision | Refusal
+    actions: tuple[Action, ...]
+    results: tuple[tuple[ActionStatus, str], ...]
+    account_value_usd: str
+    outcome: str
+    reason: str
+    alerts: tuple[str, ...]
+    fills: tuple[Fill, ...]
+    positions: tuple[Position, ...]
+    protection: tuple[OpenOrder, ...]
+    records: _Records
+    events: Sequence[Any]
+    latency_ms: int
+    exchange: ExchangeState | None
+
+
+_TOLD = frozenset({"events", "latency_ms", "exchange"})
+
+
+def _line(records: Mapping[Stage, Record], told: Mapping[str, Any]) -> _Line:
+    by_name: dict[str, Any] = {stage.value: records.get(stage) for stage in Stage}
+    by_name |= {stage.value: _sealed(stage, records[stage]) for stage in SEALED if stage in records}
+    kept = _Records(**by_name)
+    record, report = kept.decisions, kept.cycle_reports
+    return _Line(
+        prior_plan=record.outcome.prior_plan if isinstance(record.outcome, Decision) else None,
+        prompt=record.prompt,
+        reply=record.reply,
+        decision=record.outcome,
+        actions=kept.execution_plans.actions,
+        results=tuple((result.status, result.message) for result in kept.executions.results),
+        account_value_usd=str(report.account_value_usd),
+        outcome=report.outcome,
+        reason=report.reason,
+        alerts=report.alerts,
+        fills=report.fills,
+        positions=report.positions,
+        protection=report.protection,
+        records=kept,
+        events=told.get("events", ()),
+        latency_ms=told.get("latency_ms", 0),
+        exchange=told.get("exchange"),
+    )
+
+
+def _left_out(records: Mapping[Stage, Record], shared: SharedFacts) -> dict[str, Any]:
+    """What another field, the first line or the cycle before says, as pydantic's ``exclude``."""
+    plan, execution = records[Stage.EXECUTION_PLANS], records[Stage.EXECUTIONS]
+    before = records.get(Stage.ACCOUNT_SNAPSHOTS)
+    by_stage: dict[str, Any] = {stage.value: True for stage in Stage if stage not in records}
+    by_stage[Stage.DECISIONS.value] = {"cycle_ms", "outcome", "prompt", "reply"}
+    by_stage[Stage.CYCLE_REPORTS.value] = {"cycle_ms", *_REPORTED}
+    planned: dict[str, Any] = {"cycle_ms": True, "actions": True}
+    executed = {"cycle_ms"}
+    context, record = records.get(Stage.LLM_CONTEXTS), records[Stage.DECISIONS]
+    if isinstance(context, LlmContext) and isinstance(record, DecisionRecord):
+        by_stage[Stage.LLM_CONTEXTS.value] = _left_out_of_context(context, record.prompt, shared)
+    if isinstance(plan, ExecutionPlan) and isinstance(execution, ExecutionReport):
+        if plan.account is not None and _is_same(plan.account, before):
+            planned["account"] = True
+        if plan.account is not None and _is_same(execution.account, plan.account):
+            executed.add("account")
+        if plan.basis is not None:
+            named = ("setting", "assets")
+            planned["basis"] = {name for name in named if shared.says(name, getattr(plan.basis, name))}
+    by_stage |= {Stage.EXECUTION_PLANS.value: planned, Stage.EXECUTIONS.value: executed}
+    return {"records": by_stage}
+
+
+def _left_out_of_context(context: LlmContext, prompt: Prompt | None, shared: SharedFacts) -> dict[str, Any]:
+    named = ("setting", "prompt_files")
+    left_out: dict[str, Any] = {name: True for name in named if shared.says(name, getattr(context, name))}
+    if context.prompt == prompt:
+        left_out["prompt"] = True
+    return left_out | {"cycle_ms": True, "prior": {"decision"}}
+
+
+def _is_same(account: AccountSnapshot | None, other: object) -> bool:
+    """Digit by digit: 1 and 1.0 are equal, and spelled differently."""
+    return account is other or (account == other and jsonable(account) == jsonable(other))
+
+
+def _sealed(stage: Stage, record: Record) -> _Known:
     if isinstance(record, StageFailure):
-        return _json(record, stage)
+        return record
     if isinstance(record, MarketSnapshot):
         return {"seal": market_seal(record)}
     if isinstance(record, IndicatorSnapshot):
         return {"seal": indicator_seal(record)}
     raise TypeError(f"history does not give back the record of {stage}")
-
-
-def _without(document: Json, *names: str) -> Json:
-    return {name: value for name, value in document.items() if name not in ("cycle_ms", *names)}
-
-
-def _whole(document: Json, plain: Mapping[Stage, Json], shared: Mapping[str, Any]) -> Json:
-    del plain, shared
-    return document
-
-
-def _context(document: Json, plain: Mapping[Stage, Json], shared: Mapping[str, Any]) -> Json:
-    if "prompt" not in document:  # a failure
-        return document
-    known = {name: shared.get(name) for name in ("setting", "prompt_files")}
-    known["prompt"] = plain[Stage.DECISIONS]["prompt"]
-    kept = _without(document, *(name for name, value in known.items() if document[name] == value))
-    return kept | {"prior": document["prior"] | {"decision": None}}
-
-
-def _decision(document: Json, plain: Mapping[Stage, Json], shared: Mapping[str, Any]) -> Json:
-    del plain, shared
-    return _without(document, "outcome", "prompt", "reply")
-
-
-def _plan(document: Json, plain: Mapping[Stage, Json], shared: Mapping[str, Any]) -> Json:
-    kept = _without(document, "actions")
-    before = plain.get(Stage.ACCOUNT_SNAPSHOTS)
-    if before is not None and document["account"] == before:
-        kept["account"] = SAME
-    if document["basis"] is not None:
-        known = {name: shared.get(name) for name in ("setting", "assets")}
-        kept["basis"] = {n: v for n, v in document["basis"].items() if n not in known or known[n] != v}
-    return kept
-
-
-def _execution(document: Json, plain: Mapping[Stage, Json], shared: Mapping[str, Any]) -> Json:
-    del shared
-    kept, planned = _without(document), plain[Stage.EXECUTION_PLANS]["account"]
-    if planned is not None and document["account"] == planned:
-        kept["account"] = SAME
-    return kept
-
-
-def _report(document: Json, plain: Mapping[Stage, Json], shared: Mapping[str, Any]) -> Json:
-    del plain, shared
-    return _without(document, *_REPORTED)
-
-
-_REST: Mapping[Stage, Callable[[Json, Mapping[Stage, Json], Mapping[str, Any]], Json]] = {
-    Stage.ACCOUNT_SNAPSHOTS: _whole,
-    Stage.LLM_CONTEXTS: _context,
-    Stage.DECISIONS: _decision,
-    Stage.EXECUTION_PLANS: _plan,
-    Stage.EXECUTIONS: _execution,
-    Stage.CYCLE_REPORTS: _report,
-}
 
 
 # --- and put back ----------------------------------------------------------------------------------
@@ -201,11 +305,11 @@ def _documents(line: Mapping[str, Any], shared: Mapping[str, Any], prior: Json |
     made[Stage.DECISIONS] |= asked
     plan = made[Stage.EXECUTION_PLANS]
     plan["actions"] = line["actions"]
-    if plan["account"] == SAME:
+    if plan.get("account", SAME) == SAME:
         plan["account"] = made[Stage.ACCOUNT_SNAPSHOTS]
     if plan["basis"] is not None:
         plan["basis"] = {"setting": shared["setting"], "assets": shared["assets"]} | plan["basis"]
-    if made[Stage.EXECUTIONS]["account"] == SAME:
+    if made[Stage.EXECUTIONS].get("account", SAME) == SAME:
         made[Stage.EXECUTIONS]["account"] = plan["account"]
     made[Stage.CYCLE_REPORTS] |= {name: line[name] for name in _REPORTED}
     return made

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from wonttrade_dagster.adapters.backtest_end import END, end_line
-from wonttrade_dagster.adapters.backtest_line import line_of
+from wonttrade_dagster.adapters.backtest_line import SharedFacts, line_of
 from wonttrade_dagster.adapters.backtest_rows import (
     Row,
     decision_row,
@@ -66,7 +66,7 @@ class BacktestResults:
 
     folder: Path
     journal: Journal
-    shared: Mapping[str, Any] = field(default_factory=dict)
+    shared: SharedFacts = field(default_factory=SharedFacts)
     fills: list[Fill] = field(default_factory=list)
     purposes: dict[int | str, str] = field(default_factory=dict)
     equity: list[tuple[int, float]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class BacktestResults:
 
     def begin(self, facts: Mapping[str, Any], from_ms: int, *, is_resumed: bool = False) -> None:
         """Write the first line: what this backtest is. It stands already in one that is resumed."""
-        self.shared = {name: facts.get(name) for name in ("setting", "assets", "prompt_files")}
+        self.shared = SharedFacts(facts)
         if not is_resumed:
             self.journal.append("backtest", from_ms, facts)
 
@@ -97,8 +97,7 @@ class BacktestResults:
             told: further fields of the line: what the market did to the account before it (``events``:
                 stops, take-profits, funding, liquidation) and the account after it (``exchange``).
         """
-        line = line_of(records.records, self.shared) | dict(told)
-        self.journal.append("cycle", records.cycle_ms, line)
+        self.journal.append("cycle", records.cycle_ms, line_of(records.records, self.shared, told))
         self.remember(records, told.get("events", ()))
 
     def remember(self, records: MemoryRecords, events: Iterable[Mapping[str, Any]] = ()) -> None:

@@ -94,8 +94,11 @@ class Journal(AuditSink):
 
     # --- writing ---
 
-    def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
-        """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``."""
+    def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any] | bytes) -> None:
+        """Write one record; it is on disk when this returns (see ``sync_every``). Raises ``StorageError``.
+
+        ``body`` may be its JSON already, as ``journal_line.compact`` spells it.
+        """
         try:
             written = self._written(kind, body)
             self._finish_sync()
@@ -276,10 +279,10 @@ class Journal(AuditSink):
         except OSError as error:
             raise files.storage_error(self.path, error) from error
 
-    def _written(self, kind: str, body: Mapping[str, Any]) -> bytes:
+    def _written(self, kind: str, body: Mapping[str, Any] | bytes) -> bytes:
         """The body as it will stand in the file, without secrets."""
         try:
-            text = compact(body)
+            text = body if isinstance(body, bytes) else compact(body)
             if self._redactor.is_absent(text.decode("ascii")):
                 return text
             return compact(self._redactor.value(json.loads(text)))

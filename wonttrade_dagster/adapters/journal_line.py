@@ -10,7 +10,7 @@ compact JSON with sorted keys: both are accepted.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +51,26 @@ def compact(value: object) -> bytes:
     Raises:
         ValueError: a number is NaN or infinite, or something in it is no JSON.
     """
+    return spelled(lambda: to_json(value, ensure_ascii=True), lambda: to_jsonable_python(value))
+
+
+def spelled(quick: Callable[[], bytes], plain: Callable[[], object]) -> bytes:
+    """As :func:`compact`, of something that has ways of its own.
+
+    Args:
+        quick: makes the text, ``NaN`` and ``Infinity`` written as such.
+        plain: makes what ``json`` can spell, for what the quick way cannot.
+    """
     try:
-        text = to_json(value, ensure_ascii=True)
+        text = quick()
     except PydanticSerializationError:  # half of a surrogate pair, which only the slow way can spell
         text = b""
     if text and not any(_may_hold(word, text) for word in (b"NaN", b"Infinity")):
         return text
-    return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False).encode("ascii")
+    try:
+        return json.dumps(plain(), separators=(",", ":"), allow_nan=False).encode("ascii")
+    except PydanticSerializationError as error:
+        raise ValueError(str(error)) from error
 
 
 def _may_hold(word: bytes, text: bytes) -> bool:
@@ -68,13 +81,6 @@ def _may_hold(word: bytes, text: bytes) -> bool:
             return True
         at = text.find(word, at + 1)
     return False
-
-
-def _plain(value: object) -> Any:  # noqa: ANN401 (JSON)
-    try:
-        return to_jsonable_python(value)
-    except PydanticSerializationError as error:
-        raise ValueError(str(error)) from error
 
 
 def line_of(head: Mapping[str, object], body: bytes) -> bytes:

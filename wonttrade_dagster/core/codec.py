@@ -50,22 +50,23 @@ class FrameCodec:
 
 
 @lru_cache(maxsize=64)
-def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 (a type or a union of types)
+def adapter_of(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 (a type or a union of types)
+    """Pydantic's view of a record's type, made once."""
     return TypeAdapter(kind)
 
 
 def encode(record: object, kind: Any = None) -> bytes:  # noqa: ANN401 (a type or a union of types)
     """JSON bytes of ``record``; pass ``kind`` where the type is a union."""
     key: Any = type(record) if kind is None else kind
-    return _adapter(key).dump_json(record)
+    return adapter_of(key).dump_json(record)
 
 
 def jsonable(record: object, kind: Any = None) -> Any:  # noqa: ANN401 (a type or a union of types; JSON)
     """What parsing :func:`encode`'s bytes gives, without the bytes between."""
     key: Any = type(record) if kind is None else kind
-    return _adapter(key).dump_python(record, mode="json")
+    return adapter_of(key).dump_python(record, mode="json")
 
 
 def decode(kind: Any, data: bytes | str) -> Any:  # noqa: ANN401 (kind may be a union, which is no type)
     """The record that :func:`encode` was given; raises ``pydantic.ValidationError`` for anything else."""
-    return _adapter(kind).validate_json(data)
+    return adapter_of(kind).validate_json(data)

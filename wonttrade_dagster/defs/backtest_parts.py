@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wonttrade_dagster.adapters.backtest_results import BacktestResults
-from wonttrade_dagster.adapters.backtest_resume import EXCHANGE, exchange_json
+from wonttrade_dagster.adapters.backtest_resume import EXCHANGE
 from wonttrade_dagster.adapters.backtest_walk import BacktestWalk
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
@@ -143,8 +143,8 @@ class CycleWriter:
 
     def cycle(self, records: MemoryRecords) -> None:
         """Take a cycle. Raises ``ModelUnavailableError`` after too many without an answer."""
-        exchange = exchange_json(self.walk.executor.venue.state)
-        told = {"events": self.walk.events, "latency_ms": self.walk.latency_ms, EXCHANGE: exchange}
+        state = self.walk.executor.venue.state
+        told = {"events": self.walk.events, "latency_ms": self.walk.latency_ms, EXCHANGE: state}
         self.held.append((MemoryRecords(records.cycle_ms, records.records), told))
         outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
         if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
