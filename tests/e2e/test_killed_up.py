@@ -28,6 +28,11 @@ def alive_in(group: int) -> list[str]:
     return found
 
 
+def socket_folder(server: int) -> Path:
+    words = Path(f"/proc/{server}/cmdline").read_text().split("\0")
+    return Path(words[words.index("--socket") + 1]).parent
+
+
 def test_no_cycle_begins_any_more_the_one_under_way_ends_and_then_dagster_does(tmp_path: Path) -> None:
     with sandbox(tmp_path) as urls:
         settings = load_settings(settings_file(tmp_path, urls, cycle_minutes="1"))
@@ -43,11 +48,14 @@ def test_no_cycle_begins_any_more_the_one_under_way_ends_and_then_dagster_does(t
                 return list(instance.get_runs(started))
 
             (cycle,) = wait_for(under_way, 150, "a live cycle")
-            group = os.getpgid(child(up.pid, "code-server"))
+            server = child(up.pid, "code-server")
+            group, folder = os.getpgid(server), socket_folder(server)
+            assert folder.is_dir()
             assert len(alive_in(group)) >= 4, "code server, webserver, daemon and the run"
             up.send_signal(signal.SIGKILL)
             up.wait()
             wait_for(lambda: not alive_in(group), 120, "the end of Dagster's processes")
+            wait_for(lambda: not folder.exists(), 10, "the end of the socket's folder")
             runs = instance.get_runs(dg.RunsFilter(job_name=JOB_NAME))
             assert runs[0].run_id == cycle.run_id, "no cycle was begun after it"
             assert runs[0].status is dg.DagsterRunStatus.SUCCESS, "it was let end"

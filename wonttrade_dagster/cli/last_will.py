@@ -1,4 +1,4 @@
-"""``python -m wonttrade_dagster.cli.last_will HOME SECONDS GROUP``: ends Dagster when ``up`` cannot.
+"""``python -m wonttrade_dagster.cli.last_will HOME FOLDER SECONDS GROUP``: ends Dagster when ``up`` cannot.
 
 Belongs here: noticing that ``up`` is gone, and ending in order what it began. Does not belong here: beginning
 it (``services``).
@@ -8,6 +8,7 @@ of memory included. Without this process the daemon would go on requesting cycle
 """
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -23,13 +24,14 @@ def main(arguments: Sequence[str]) -> None:
     """Wait for the end of ``up``; where its processes still live then, end them.
 
     Args:
-        arguments: the Dagster home, how many seconds a live cycle may take, and the group of the processes.
-            Standard input tells, a line each, which of them begin runs.
+        arguments: the Dagster home, the folder of the code server's socket, how many seconds a live cycle may
+            take, and the group of the processes. Standard input tells, a line each, which of them begin runs.
     """
-    home, cycle_seconds, group = arguments
+    home, folder, cycle_seconds, group = arguments
     requesting = [int(line) for line in sys.stdin]
     if is_alive(int(group)):
         _execute(Path(home), float(cycle_seconds), int(group), requesting)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _execute(home: Path, cycle_seconds: float, group: int, requesting: Sequence[int]) -> None:

@@ -112,9 +112,9 @@ class DagsterServices:
 
     def _make_will(self) -> None:
         """The heir ends the group when this process cannot: killed, it has no last moment of its own."""
-        told = (str(self._home), str(self._settings.max_cycle_seconds), str(self._group))
+        told = (self._home, self._folder, self._settings.max_cycle_seconds, self._group)
         self._heir = subprocess.Popen(  # noqa: S603 (own interpreter, fixed arguments)
-            [sys.executable, "-m", "wonttrade_dagster.cli.last_will", *told],
+            [sys.executable, "-m", "wonttrade_dagster.cli.last_will", *map(str, told)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
