@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,29 +35,32 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _execute(home: Path, cycle_seconds: float, group: int, requesting: Sequence[int]) -> None:
-    from wonttrade_dagster.cli.live_runs import let_cycle_end  # noqa: PLC0415 (imports dagster)
-    from wonttrade_dagster.cli.output import err  # noqa: PLC0415 (imports rich)
+    _end(requesting, group)
+    try:
+        from wonttrade_dagster.cli.live_runs import let_cycle_end  # noqa: PLC0415 (imports dagster)
+        from wonttrade_dagster.cli.output import err  # noqa: PLC0415 (imports rich)
 
-    _end(requesting)
-    said = "wonttrade was killed: no further cycle begins, the one under way ends, then Dagster does"
-    with suppress(OSError):  # whoever read it may be gone, too
-        err.print(said, style="red", soft_wrap=True)
-    let_cycle_end(home, cycle_seconds, threading.Event())
-    end_group(group)
+        said = "wonttrade was killed: no further cycle begins, the one under way ends, then Dagster does"
+        with suppress(OSError):  # whoever read it may be gone, too
+            err.print(said, style="red", soft_wrap=True)
+        let_cycle_end(home, cycle_seconds, threading.Event())
+    finally:
+        end_group(group)
 
 
-def _end(processes: Iterable[int]) -> None:
-    left = set(processes)
-    for process in left:
-        _signal(process, signal.SIGINT)
+def _end(processes: Sequence[int], group: int) -> None:
+    for process in processes:
+        _signal(process, group, signal.SIGINT)
     until = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < until and any(_signal(process, 0) for process in left):
+    while time.monotonic() < until and any(_signal(process, group, 0) for process in processes):
         time.sleep(POLL_SECONDS)
 
 
-def _signal(process: int, number: int) -> bool:
-    """Whether there was somebody to hear it."""
+def _signal(process: int, group: int, number: int) -> bool:
+    """Whether there was somebody to hear it; a number that another process has by now is nobody."""
     try:
+        if os.getpgid(process) != group:
+            return False
         os.kill(process, number)
     except (ProcessLookupError, PermissionError):
         return False
