@@ -145,7 +145,7 @@ def _child(job: Job, writing: int, jump: Callable[[str, float], None]) -> NoRetu
             _trade(job, steps)
     except WontTradeError as error:
         steps.tell(refused=type(error).__name__, message=str(error))
-    except BaseException:  # noqa: BLE001 (told to the harness, which judges it; the process ends here)
+    except BaseException:  # noqa: BLE001 (told, and judged there; a fork must not go on as its parent)
         steps.tell(crashed=traceback.format_exc())
     os._exit(0)
 

@@ -16,7 +16,7 @@ FILE = RuleFile.read()
 SIDE, STOP, PROFIT = (each.tolist() for each in (FILE.side, FILE.stop_px, FILE.take_profit_px))
 
 
-class Rule(Strategy):  # type: ignore[misc] # (the peer is untyped)
+class Rule(Strategy):
     """Obeys the decisions of the file."""
 
     def init(self) -> None:

@@ -47,7 +47,7 @@ def perpetual() -> CryptoPerpetual:
     )
 
 
-class Rule(Strategy):  # type: ignore[misc] # (the peer is untyped)
+class Rule(Strategy):
     """Obeys the decisions of the file, by the time of the bar that decided them."""
 
     def __init__(self, instrument: CryptoPerpetual, bar_type: BarType) -> None:

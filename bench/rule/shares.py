@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from bench.rule import trader
 from wonttrade_dagster.core.simulation import bars, marks, orders
@@ -16,6 +16,9 @@ from wonttrade_dagster.core.simulation import bars, marks, orders
 STEPS = {"walk_bars": "walking", "place_order": "orders", "pay_funding": "funding"}
 CHECK = "identities"
 CHECKED_IN = (trader, bars, marks, orders)
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -26,13 +29,13 @@ class Stopwatch:
     calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*STEPS.values(), CHECK), 0))
     _inner_ns: int = 0
 
-    def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, part: str, call: Callable[P, Found]) -> Callable[P, Found]:
         """``call`` with its time booked on ``part``."""
 
-        def run(*arguments: Any) -> Any:  # noqa: ANN401 (as the call has it)
+        def run(*arguments: P.args, **named: P.kwargs) -> Found:
             outer_ns, self._inner_ns = self._inner_ns, 0
             began_ns = time.process_time_ns()
-            found = call(*arguments)
+            found = call(*arguments, **named)
             taken_ns = time.process_time_ns() - began_ns
             self.spent_ns[part] += taken_ns - self._inner_ns
             self.calls[part] += 1

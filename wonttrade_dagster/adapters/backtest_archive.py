@@ -22,7 +22,7 @@ from wonttrade_dagster.adapters.backtest_line import (
 )
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SHARDS
 from wonttrade_dagster.adapters.backtest_shards import shards_hint
-from wonttrade_dagster.adapters.journal_line import opened
+from wonttrade_dagster.adapters.journal_line import is_of_kind, opened
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.codec import decode, encode
@@ -33,7 +33,7 @@ from wonttrade_dagster.core.replay import StoredCycle
 from wonttrade_dagster.core.seals import market_seal
 
 _HEAD_BYTES = 300
-_OTHER_KINDS = (b'"kind":"torn",', b'"kind":"gap",', b'"kind":"end",')
+_OTHER_KINDS = ("torn", "gap", "end")
 """Of lines that tell no cycle: the journal's own, after a kill or a full disk, and the end of the account."""
 
 _CYCLE = re.compile(rb'"kind":"cycle",.*?"cycle_ms":(\d+)')
@@ -236,7 +236,7 @@ class _Market:
 
 def _tells_no_cycle(line: bytes) -> bool:
     """Whether it is whole, and of a kind that tells none."""
-    return any(mark in line[:_HEAD_BYTES] for mark in _OTHER_KINDS) and _parsed(line)[1]
+    return is_of_kind(line, *_OTHER_KINDS) and _parsed(line)[1]
 
 
 def _parsed(line: bytes) -> tuple[Mapping[str, Any] | None, bool]:

@@ -12,23 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wonttrade_dagster.adapters.journal_line import parsed
+from wonttrade_dagster.adapters.journal_line import is_of_kind, parsed
 from wonttrade_dagster.adapters.ndjson import lines_backwards
 from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.codec import decode, jsonable
 from wonttrade_dagster.core.errors import StorageError
+from wonttrade_dagster.core.simulation import ExchangeState
 
 END = "end"
 """The kind of the line; its ``cycle_ms`` is the end of the range, at which nobody decides."""
 
-_CYCLE_MARK = b'"kind":"cycle",'
-_HEAD_BYTES = 300
 
-
-def end_line(end: AccountEnd, exchange: Mapping[str, Any]) -> dict[str, Any]:
+def end_line(end: AccountEnd, exchange: ExchangeState) -> dict[str, Any]:
     """The body of the line: the end, and the simulated account with everything in it."""
     document: dict[str, Any] = jsonable(end)
-    return document | {"exchange": exchange}
+    return document | {"exchange": jsonable(exchange)}
 
 
 def stored_end(results: Path) -> AccountEnd | None:
@@ -38,7 +36,7 @@ def stored_end(results: Path) -> AccountEnd | None:
         StorageError: the line is whole and says something else than an end.
     """
     for line in lines_backwards(results):
-        if _CYCLE_MARK in line[:_HEAD_BYTES]:
+        if is_of_kind(line, "cycle"):
             return None
         record = parsed(line)
         if record is not None and record.kind == END:

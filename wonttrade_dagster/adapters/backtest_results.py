@@ -43,6 +43,7 @@ from wonttrade_dagster.core.model import (
     Stage,
 )
 from wonttrade_dagster.core.performance import EQUITY_SCHEMA, Unprotected, fills_frame, unprotected_summary
+from wonttrade_dagster.core.simulation import ExchangeState
 
 RESULTS_NAME = "backtest-results.ndjson"
 SUMMARY_NAME = "summary.json"
@@ -109,8 +110,8 @@ class BacktestResults:
         report: CycleReport = records.read(cycle_ms, Stage.CYCLE_REPORTS)
         self._keep(decision, execution, report)
 
-    def end(self, end: AccountEnd, exchange: Mapping[str, Any]) -> None:
-        """Write the line of the account's end, and keep its rows; ``exchange`` is the account as JSON."""
+    def end(self, end: AccountEnd, exchange: ExchangeState) -> None:
+        """Write the line of the account's end, and keep its rows; ``exchange`` is the simulated account."""
         self.journal.append(END, end.time_ms, end_line(end, exchange))
         self.remember_end(end)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from wonttrade_dagster.adapters.backtest_line import is_whole, payloads_of
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME
-from wonttrade_dagster.adapters.journal_line import opened
+from wonttrade_dagster.adapters.journal_line import is_of_kind, opened
 from wonttrade_dagster.core.backtest import MemoryRecords
-from wonttrade_dagster.core.codec import decode, jsonable
+from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import Stage
@@ -43,11 +43,6 @@ class FinishedCycle:
     latency_ms: int = 0
 
 
-def exchange_json(state: ExchangeState) -> Any:  # noqa: ANN401 (JSON)
-    """The account as it is written into a line."""
-    return jsonable(state)
-
-
 def stored_facts(folder: Path) -> Mapping[str, Any] | None:
     """The first line of an earlier attempt; None without one, or when it is damaged."""
     path = folder / RESULTS_NAME
@@ -61,7 +56,7 @@ def stored_facts(folder: Path) -> Mapping[str, Any] | None:
 def has_cycles(folder: Path) -> bool:
     """Whether an earlier attempt finished any cycle."""
     with (folder / RESULTS_NAME).open("rb") as file:
-        return any(b'"kind":"cycle"' in line[:200] for line in file)
+        return any(is_of_kind(line, "cycle") for line in file)
 
 
 def finished_cycles(folder: Path, facts: Mapping[str, Any]) -> Iterator[FinishedCycle]:

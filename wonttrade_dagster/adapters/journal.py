@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from wonttrade_dagster.adapters import files, journal_orders, ndjson
 from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, line_of, parsed
+from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, is_of_kind, line_of, parsed
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError
@@ -169,10 +169,9 @@ class Journal(AuditSink):
 
     def newest(self, kind: str) -> Iterator[JournalRecord]:
         """This account's records of one kind, newest first; reads no further back than the caller asks."""
-        mark = f'"kind":{json.dumps(kind)}'.encode()
         try:
             for line in ndjson.lines_backwards(self.path):
-                record = parsed(line) if mark in line[:200] else None
+                record = parsed(line) if is_of_kind(line, kind) else None
                 if record is not None and (record.kind, record.account) == (kind, self.account):
                     yield record
         except OSError as error:

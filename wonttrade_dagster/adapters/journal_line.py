@@ -17,6 +17,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 _BODY = b',"body":'
+_HEAD_BYTES = 300
 _SEAL_CHARS = len(',"sha256":""}') + 64
 
 
@@ -87,6 +88,12 @@ def line_of(head: Mapping[str, object], body: bytes) -> bytes:
     """The line, its newline included, from what stands before the body and the body's bytes."""
     start = compact(head).removesuffix(b"}")
     return b'%b%b%b,"sha256":"%b"}\n' % (start, _BODY, body, hashlib.sha256(body).hexdigest().encode())
+
+
+def is_of_kind(line: bytes, *kinds: str) -> bool:
+    """Whether a line says so where its kind stands: to pass by others without parsing them."""
+    head = line[:_HEAD_BYTES]
+    return any(b'"kind":%b,' % json.dumps(kind).encode() in head for kind in kinds)
 
 
 def parsed(line: bytes) -> JournalRecord | None:

@@ -88,6 +88,15 @@ class LLMDecisionEngine:
             The record with the raw replies; its outcome is a ``Refusal`` named ``model_unavailable`` or
             ``model_answer`` when there was no reply.
         """
+        return with_cost(self._decided(cycle_ms, prompt, inputs, keep_reply), self.price)
+
+    def _decided(
+        self,
+        cycle_ms: int,
+        prompt: Prompt,
+        inputs: JudgementInputs,
+        keep_reply: Callable[[ModelReply], None],
+    ) -> DecisionRecord:
         started_ms = self.clock.now_ms()
         answer = self._ask(prompt, self.deadline_ms, inputs, keep_reply)
         record = self._record(cycle_ms, prompt, answer)
@@ -99,8 +108,7 @@ class LLMDecisionEngine:
         if again.reply is None:
             return record  # nothing better came: the first reply and its refusal are the record
         repaired = self._record(cycle_ms, prompt, again)
-        repaired = replace(repaired, first_reply=first[0], first_refusal=first[1])
-        return with_cost(repaired, self.price)
+        return replace(repaired, first_reply=first[0], first_refusal=first[1])
 
     def _ask(
         self, prompt: Prompt, deadline_ms: int, inputs: JudgementInputs, keep: Callable[[ModelReply], None]
@@ -119,8 +127,7 @@ class LLMDecisionEngine:
         return self.repairs and answer.reply is not None and is_broken and has_time
 
     def _record(self, cycle_ms: int, prompt: Prompt, answer: "_Answer") -> DecisionRecord:
-        record = DecisionRecord(cycle_ms, answer.outcome, prompt, answer.reply, self.clock.now_ms())
-        return with_cost(record, self.price)
+        return DecisionRecord(cycle_ms, answer.outcome, prompt, answer.reply, self.clock.now_ms())
 
 
 @dataclass(frozen=True, slots=True)

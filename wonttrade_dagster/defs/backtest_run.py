@@ -23,7 +23,6 @@ from wonttrade_dagster.adapters.backtest_results import (
     open_results,
 )
 from wonttrade_dagster.adapters.backtest_resume import (
-    exchange_json,
     finished_cycles,
     has_cycles,
     stored_facts,
@@ -160,7 +159,7 @@ def _run_to_end(backtest: Backtest, results: BacktestResults, *, was_answered: b
     writer = CycleWriter(results, backtest.walk, was_answered)
     backtest.run(writer.cycle)
     writer.end()
-    results.end(backtest.live_on(), exchange_json(backtest.walk.executor.venue.state))
+    results.end(backtest.live_on(), backtest.walk.executor.venue.state)
 
 
 def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[BacktestResults, int]:

@@ -9,9 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.simulation.events import ChangeOutcome
-from wonttrade_dagster.core.simulation.records import (
-    LeverageSetting,
-)
+from wonttrade_dagster.core.simulation.records import LeverageSetting
 from wonttrade_dagster.sandbox import limits, order_groups, treasury
 from wonttrade_dagster.sandbox.about import About
 from wonttrade_dagster.sandbox.agents import AgentError

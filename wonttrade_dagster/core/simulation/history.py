@@ -14,9 +14,7 @@ from wonttrade_dagster.core.simulation.events import (
     FundingPayment,
     OrderUpdate,
 )
-from wonttrade_dagster.core.simulation.records import (
-    ZERO,
-)
+from wonttrade_dagster.core.simulation.records import ZERO
 
 
 @dataclass(slots=True)
