@@ -20,7 +20,13 @@ import numpy.typing as npt
 import polars as pl
 
 from wonttrade_dagster.adapters.history import DAY_MS, MarketHistory
-from wonttrade_dagster.adapters.replay_windows import ReplayRange, ReplayWindow, SymbolHistory, frame_bytes
+from wonttrade_dagster.adapters.replay_windows import (
+    PlainRows,
+    ReplayRange,
+    ReplayWindow,
+    SymbolHistory,
+    frame_bytes,
+)
 from wonttrade_dagster.core.candles import notional_sum_usd
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.funding import missing_hours
@@ -299,7 +305,7 @@ class BacktestReplayProvider(MarketData):
 
     def _with_indicators(self, window: ReplayWindow) -> ReplayWindow:
         engine = IndicatorEngine(setting=self._indicators or USUAL_INDICATORS)
-        return replace(window, enriched=engine.with_indicators(window.frame))
+        return replace(window, enriched=PlainRows(engine.with_indicators(window.frame)))
 
 
 def _refuse_impossible_rates(symbol: str, funding: pl.DataFrame) -> None:

@@ -14,7 +14,7 @@ from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_gaps import gaps_in
 from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms, prices_text
 from wonttrade_dagster.core.errors import HistoryError
-from wonttrade_dagster.core.model import CANDLE_SCHEMA
+from wonttrade_dagster.core.model import CANDLE_SCHEMA, Columns, IndicatorWindow
 from wonttrade_dagster.core.utc import utc_text
 
 MIN_BARS = 60
@@ -61,7 +61,7 @@ class ReplayWindow:
     first_ms: int
     step_ms: int
     frame: pl.DataFrame
-    enriched: pl.DataFrame
+    enriched: "PlainRows"
 
     def closed(self, cycle_ms: int) -> int:
         """How many candles had closed at or before ``cycle_ms``."""
@@ -69,22 +69,54 @@ class ReplayWindow:
 
     def candles(self, cycle_ms: int, bars: int) -> pl.DataFrame:
         """The last ``bars`` closed candles, a view."""
-        return self._last(self.frame, cycle_ms, bars)
-
-    def points(self, cycle_ms: int, points: int) -> pl.DataFrame:
-        """The last ``points`` closed candles with their computed columns, a view."""
-        return self._last(self.enriched, cycle_ms, points)
-
-    def _last(self, frame: pl.DataFrame, cycle_ms: int, rows: int) -> pl.DataFrame:
         end = self.closed(cycle_ms)
-        start = max(end - rows, 0)
-        return frame.slice(start, end - start)
+        start = max(end - bars, 0)
+        return self.frame.slice(start, end - start)
+
+    def points(self, cycle_ms: int, points: int) -> IndicatorWindow:
+        """The last ``points`` closed candles with their computed columns."""
+        end = self.closed(cycle_ms)
+        return self.enriched.window(max(end - points, 0), end)
 
     def between(self, from_ms: int, to_ms: int) -> pl.DataFrame:
         """Candles opened in ``[from_ms, to_ms)``, a view."""
         start = max(-(-(from_ms - self.first_ms) // self.step_ms), 0)
         end = max(-(-(to_ms - self.first_ms) // self.step_ms), start)
         return self.frame.slice(start, end - start)
+
+
+class PlainRows:
+    """The rows of a long frame as plain columns, read in blocks: a few rows are slow to get from a frame.
+
+    The last window is told again as long as it is asked for: in a day of 5-minute cycles, there are six of
+    four hours.
+    """
+
+    _BLOCK_ROWS = 1024
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self._block: tuple[range, Columns] = (range(0), {})
+        self._told: tuple[tuple[int, int], IndicatorWindow] | None = None
+
+    def window(self, start: int, end: int) -> IndicatorWindow:
+        """Rows ``[start, end)``."""
+        told, asked = self._told, (start, end)
+        if told is not None and told[0] == asked:
+            return told[1]
+        rows, columns = self._block_with(start, end)
+        first, last = start - rows.start, end - rows.start
+        window = IndicatorWindow({name: values[first:last] for name, values in columns.items()})
+        self._told = (asked, window)
+        return window
+
+    def _block_with(self, start: int, end: int) -> tuple[range, Columns]:
+        rows, columns = self._block
+        if start < rows.start or end > rows.stop:
+            rows = range(start, max(end, start + self._BLOCK_ROWS))
+            columns = IndicatorWindow.of(self._frame.slice(start, len(rows))).columns
+            self._block = (rows, columns)
+        return rows, columns
 
 
 class SymbolHistory:
@@ -127,7 +159,7 @@ class SymbolHistory:
         frame = self._finest(interval).filter(pl.col("open_time_ms") >= start_ms)
         first_ms = self._refuse_holes(frame, interval)
         self._refuse_impossible(frame, interval)
-        return ReplayWindow(self.symbol, interval, first_ms, step_ms, frame, frame)
+        return ReplayWindow(self.symbol, interval, first_ms, step_ms, frame, PlainRows(frame))
 
     def finest(self, intraday: ReplayWindow) -> ReplayWindow:
         """The finest stored candles that cover the traded range completely; ``intraday`` when none do.
@@ -143,9 +175,8 @@ class SymbolHistory:
             traded = stored.filter(pl.col("open_time_ms") >= self.span.from_ms - step_ms)
             if not gaps_in(traded, interval, self.span.from_ms, self.span.to_ms):
                 self._refuse_impossible(traded, interval)
-                return ReplayWindow(
-                    self.symbol, interval, int(traded["open_time_ms"][0]), step_ms, traded, traded
-                )
+                first_ms = int(traded["open_time_ms"][0])
+                return ReplayWindow(self.symbol, interval, first_ms, step_ms, traded, PlainRows(traded))
         return intraday
 
     def _finest(self, interval: str) -> pl.DataFrame:

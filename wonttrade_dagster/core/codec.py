@@ -3,7 +3,8 @@
 Belongs here: how a frozen record of ``core.model`` becomes bytes and returns equal.
 Does not belong here: where the bytes go.
 
-pydantic reads the stdlib dataclasses as they are; ``FrameCodec`` teaches it polars frames.
+pydantic reads the stdlib dataclasses as they are; ``FrameCodec`` teaches it polars frames, ``WindowCodec``
+frames that are held as plain columns.
 Decimals travel as strings, frames as columns of full-precision floats; NaN and infinities are refused.
 """
 
@@ -13,9 +14,6 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter
 from pydantic_core import CoreSchema, core_schema
-
-_FEW_ROWS = 64
-"""Up to here the rows in one call are quicker than the columns one by one."""
 
 _dtype_name = lru_cache(maxsize=64)(str)
 
@@ -35,9 +33,6 @@ class FrameCodec:
         """``{"schema": {column: dtype}, "columns": {column: [values]}}``."""
         names = frame.columns
         schema = dict(zip(names, map(_dtype_name, frame.dtypes), strict=True))
-        if 0 < frame.height <= _FEW_ROWS:
-            columns = zip(*frame.rows(), strict=True)
-            return {"schema": schema, "columns": dict(zip(names, columns, strict=True))}
         return {"schema": schema, "columns": frame.to_dict(as_series=False)}
 
     @staticmethod
@@ -47,6 +42,37 @@ class FrameCodec:
             return value
         schema = {name: getattr(pl, dtype) for name, dtype in value["schema"].items()}
         return pl.DataFrame(value["columns"], schema=schema)
+
+
+class WindowCodec:
+    """Marks a record of plain ``columns``, so that it is stored as the frame that it was cut from."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:  # noqa: ANN401 (pydantic's signature)
+        """``source`` is made from its columns alone."""
+
+        def decode(value: Any) -> Any:  # noqa: ANN401 (whatever the JSON held; a ``source``)
+            return value if isinstance(value, source) else source(_numbers(value["columns"]))
+
+        return core_schema.no_info_plain_validator_function(
+            decode, serialization=core_schema.plain_serializer_function_ser_schema(cls.encode)
+        )
+
+    @staticmethod
+    def encode(window: Any) -> dict[str, Any]:  # noqa: ANN401 (a record with columns)
+        """As :meth:`FrameCodec.encode`: times are whole numbers, everything else is a float."""
+        schema = {name: "Int64" if name.endswith("_ms") else "Float64" for name in window.columns}
+        return {"schema": schema, "columns": dict(window.columns)}
+
+
+def _numbers(columns: dict[str, list[float | None]]) -> dict[str, tuple[float | None, ...]]:
+    """Columns of one length that hold numbers and nulls; anything else is no record of ours."""
+    for name, values in columns.items():
+        if not all(value is None or type(value) in (int, float) for value in values):
+            raise ValueError(f"column {name} does not hold numbers")
+    if len({len(values) for values in columns.values()}) > 1:
+        raise ValueError("columns of a window must have one length")
+    return {name: tuple(values) for name, values in columns.items()}
 
 
 @lru_cache(maxsize=64)

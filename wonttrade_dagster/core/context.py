@@ -1,23 +1,20 @@
 """The ``llm_contexts`` stage: snapshots in, the two messages for the model out.
 
-Belongs here: the template, the typed facts it sees, the JSON block, the hash of the prompt.
+Belongs here: the template, the typed facts it sees, the hash of the prompt.
 Does not belong here: reading the template from disk (``adapters.prompts``), the wording (``prompts/``).
 
 Rendering is pure: the same inputs give the same bytes, and a name the template gets wrong is an error.
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import jinja2
 
 from wonttrade_dagster.core.alerts import protection_alerts
-from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.invalidation import MARKET_SERIES, Reading
 from wonttrade_dagster.core.model import (
@@ -34,7 +31,7 @@ from wonttrade_dagster.core.model import (
     Prompt,
     RiskLimits,
 )
-from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, wire
+from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, wire
 from wonttrade_dagster.core.prompt_account import (
     AccountFacts,
     PauseFacts,
@@ -45,7 +42,15 @@ from wonttrade_dagster.core.prompt_account import (
     prior_facts,
     refusal_facts,
 )
-from wonttrade_dagster.core.prompt_market import SymbolFacts, SymbolWindows, WindowColumns, symbol_facts
+from wonttrade_dagster.core.prompt_data import data_block
+from wonttrade_dagster.core.prompt_market import (
+    Printed,
+    SymbolFacts,
+    SymbolWindows,
+    WindowColumns,
+    WindowPrinter,
+    symbol_facts,
+)
 from wonttrade_dagster.core.prompt_names import (
     IndicatorLabels,
     labels_of,
@@ -143,18 +148,44 @@ class PromptFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is the same in every cycle that knows the same symbols, and the begun hash of its prompts."""
+
+    rules: RuleFacts
+    system: str
+    _begun: "hashlib._Hash"
+
+    def prompt_sha256(self, user: str) -> str:
+        """Of both messages."""
+        digest = self._begun.copy()
+        digest.update(user.encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class _Compiled:
     system: jinja2.Template
     user: jinja2.Template
-    columns: WindowColumns
+    printer: WindowPrinter
     labels: IndicatorLabels
+
+
+class _Environment(jinja2.Environment):
+    """Finds a printed column at once; Jinja looks for an attribute first, and an error for each is dear."""
+
+    def getattr(self, obj: object, attribute: str) -> object:
+        """``obj.attribute`` of a template."""
+        try:
+            return obj[attribute] if type(obj) is Printed else getattr(obj, attribute)
+        except (AttributeError, KeyError):
+            return super().getattr(obj, attribute)
 
 
 def _compile(template: PromptTemplate, indicators: IndicatorSetting) -> _Compiled:
     # Markdown, not HTML: nothing to escape. Foreign text is made harmless before it gets here (`quoted`).
-    environment = jinja2.Environment(
+    environment = _Environment(
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 (see above)
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -164,7 +195,8 @@ def _compile(template: PromptTemplate, indicators: IndicatorSetting) -> _Compile
     except jinja2.TemplateSyntaxError as error:
         raise ConfigurationError(f"prompt {template.name}, line {error.lineno}: {error.message}") from error
     refuse_other_lengths(template.name, template.user_source, indicators)
-    return _Compiled(system, user, WindowColumns.of(indicators.names), labels_of(indicators))
+    printer = WindowPrinter(WindowColumns.of(indicators.names))
+    return _Compiled(system, user, printer, labels_of(indicators))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +218,7 @@ class ContextBuilder:
     cycle_minutes: int
     indicators: IndicatorSetting = USUAL_INDICATORS
     _compiled: _Compiled = field(init=False, repr=False, compare=False)
-    _standing: Callable[[tuple[str, ...], tuple[str, ...]], tuple[RuleFacts, str]] = field(
+    _standing: Callable[[tuple[str, ...], tuple[str, ...]], _Standing] = field(
         init=False, repr=False, compare=False
     )
 
@@ -202,21 +234,21 @@ class ContextBuilder:
         """
         market = inputs.market
         intervals = dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
-        rules, system = self._standing(tuple(m.symbol for m in market.markets), tuple(intervals))
-        user = self._rendered(self._compiled.user, facts=self._facts(inputs, rules))
+        standing = self._standing(tuple(m.symbol for m in market.markets), tuple(intervals))
+        user = self._rendered(self._compiled.user, facts=self._facts(inputs, standing.rules))
         return Prompt(
-            system=system,
+            system=standing.system,
             user=user,
             template=self.template.name,
             template_sha256=self.template.template_sha256,
             schema_sha256=self.template.schema_sha256,
-            prompt_sha256=hashlib.sha256(f"{system}\0{user}".encode()).hexdigest(),
+            prompt_sha256=standing.prompt_sha256(user),
         )
 
     def _facts(self, inputs: ContextInputs, rules: RuleFacts) -> PromptFacts:
         market, account = inputs.market, inputs.account
-        columns = self._compiled.columns
-        windows = [SymbolWindows.of(m, inputs.indicators.of(m.symbol), columns) for m in market.markets]
+        printer = self._compiled.printer
+        windows = [SymbolWindows.of(m, inputs.indicators.of(m.symbol), printer) for m in market.markets]
         symbols = (symbol_facts(w, self.limits, account.leverage(w.market.symbol)) for w in windows)
         passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
         return PromptFacts(
@@ -232,13 +264,13 @@ class ContextBuilder:
             prior=prior_facts(inputs.prior, account, market, inputs.readings),
             refusal=refusal_facts(inputs.prior),
             pause=pause_facts(inputs.breaker, inputs.cycle_ms),
-            data_json=data_block(inputs, self.limits, windows),
+            data_json=data_block(inputs.cycle_ms, windows, account, self.limits, inputs.prior),
         )
 
-    def _told(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> tuple[RuleFacts, str]:
-        """The rules and the system message, which are the same in every cycle that knows its symbols."""
+    def _told(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> _Standing:
         rules = self._rule_facts(symbols, intervals)
-        return rules, self._rendered(self._compiled.system, rules=rules)
+        system = self._rendered(self._compiled.system, rules=rules)
+        return _Standing(rules, system, hashlib.sha256(f"{system}\0".encode()))
 
     def _rendered(self, template: jinja2.Template, **seen: object) -> str:
         try:
@@ -264,68 +296,3 @@ class ContextBuilder:
 
 def _ages(inputs: ContextInputs) -> dict[str, str]:
     return {symbol: age(inputs.cycle_ms - since_ms) for symbol, since_ms in inputs.held_since}
-
-
-# --- the JSON block --------------------------------------------------------------------------------
-
-
-_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
-
-
-def data_block(inputs: ContextInputs, limits: RiskLimits, windows: Iterable[SymbolWindows]) -> str:
-    """The facts as one line of JSON: numbers, symbols and the cycle's name only, no foreign text at all."""
-    symbols = {w.market.symbol: _symbol_data(w, inputs.account, limits) for w in windows}
-    body = {
-        "cycle": cycle_name(inputs.cycle_ms),
-        "symbols": symbols,
-        "account": {
-            "value_usd": _number(inputs.account.account_value_usd),
-            "free_margin_usd": _number(inputs.account.free_margin_usd),
-        },
-        "limits": {
-            "max_position_usd": _number(limits.max_position_usd),
-            "max_gross_exposure_usd": _number(limits.max_gross_exposure_usd),
-            "max_leverage": limits.max_leverage,
-        },
-        "prior": _prior_data(inputs.prior),
-    }
-    return _COMPACT.encode(body)
-
-
-def _symbol_data(windows: SymbolWindows, account: AccountSnapshot, limits: RiskLimits) -> dict[str, Any]:
-    market, asset = windows.market, windows.market.asset
-    return {
-        "price": _number(market.reference_px),
-        "mark": _number(market.mark_px),
-        "tick": _number(windows.fmt.tick),
-        "lot": _number(lot_base(asset.size_decimals)),
-        "size_decimals": asset.size_decimals,
-        "min_value_usd": _number(MIN_ORDER_VALUE_USD),
-        "max_leverage": allowed_leverage(asset, limits.max_position_usd, limits),
-        "leverage": account.leverage(market.symbol),
-        "position": _number(account.size_base(market.symbol)),
-        "intraday": windows.data(windows.intraday),
-        "long_term": windows.data(windows.long_term),
-    }
-
-
-def _prior_data(prior: PriorDecision) -> dict[str, Any] | None:
-    if prior.decision is None:
-        return None
-    targets = [
-        {
-            "symbol": target.symbol,
-            "target_size": _number(target.target_size),
-            "stop_loss": _number(target.stop_loss),
-            "take_profit": _number(target.take_profit),
-        }
-        for target in prior.decision.targets
-    ]
-    return {"targets": targets}
-
-
-def _number(value: Decimal | None) -> float | int | None:
-    # 15 digits survive the float: more than any tick or lot has.
-    if value is None:
-        return None
-    return int(value) if value == value.to_integral_value() else float(value)

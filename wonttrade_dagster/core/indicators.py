@@ -30,6 +30,7 @@ from wonttrade_dagster.core.model import (
     CandleSeries,
     IndicatorSetting,
     IndicatorSnapshot,
+    IndicatorWindow,
     MarketSnapshot,
     SymbolIndicators,
     SymbolMarket,
@@ -222,8 +223,8 @@ class IndicatorEngine:
             market.symbol, self._last_points(market.intraday), self._last_points(market.long_term)
         )
 
-    def _last_points(self, series: CandleSeries) -> pl.DataFrame:
+    def _last_points(self, series: CandleSeries) -> IndicatorWindow:
         try:
-            return self.with_indicators(series.frame).tail(self.points)
+            return IndicatorWindow.of(self.with_indicators(series.frame).tail(self.points))
         except BrokenCandlesError as error:
             raise BrokenCandlesError(f"{series.symbol} {series.interval}: {error}") from error

@@ -107,9 +107,7 @@ def _value(condition: Condition, market: SymbolMarket, indicators: IndicatorSnap
         return market.open_interest_base
     windows = indicators.of(condition.symbol)
     is_intraday = condition.interval == market.intraday.interval
-    frame = windows.intraday if is_intraday else windows.long_term
-    value = None if frame.is_empty() else frame[condition.series][-1]
-    return None if value is None else float(value)
+    return (windows.intraday if is_intraday else windows.long_term).newest(condition.series)
 
 
 def _intervals(market: SymbolMarket) -> tuple[str, ...]:

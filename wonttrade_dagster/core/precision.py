@@ -107,5 +107,7 @@ def is_below_minimum(size_base: Decimal, px: Decimal) -> bool:
 
 def wire(value: Decimal) -> str:
     """Decimal as the venue prints it: no exponent, no trailing zeros, ``-0`` never."""
-    text = format(value.normalize(), "f")
+    text = str(value.normalize())  # twice as quick as a format, and the same but for exponents
+    if "E" in text:
+        text = format(value.normalize(), "f")
     return "0" if text in {"-0", "0"} else text

@@ -6,13 +6,20 @@ Does not belong here: the account and the prior decision (``core.prompt_account`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.invalidation import FUNDING_PERCENT_DECIMALS
-from wonttrade_dagster.core.model import FURTHER, Columns, RiskLimits, SymbolIndicators, SymbolMarket
+from wonttrade_dagster.core.model import (
+    FURTHER,
+    Columns,
+    IndicatorWindow,
+    RiskLimits,
+    SymbolIndicators,
+    SymbolMarket,
+)
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
-from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, percent, series, usd
+from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, number_json, percent, series, usd
 from wonttrade_dagster.core.quick_init import quick_init
 
 _HOURS_PER_YEAR = 24 * 365
@@ -23,9 +30,9 @@ _PERCENT_DECIMALS = 4
 
 
 class Printed(Mapping[str, str]):
-    """Columns of a window as text, each made when the template asks for it: by its name or by its role."""
+    """Columns of a window as text, each made when a template first asks for it, by name or by role."""
 
-    __slots__ = ("_columns", "_values", "_write")
+    __slots__ = ("_columns", "_texts", "_values", "_write")
 
     def __init__(
         self,
@@ -35,11 +42,15 @@ class Printed(Mapping[str, str]):
     ) -> None:
         """``columns``: what may be asked for → column; ``write``: values and their column → text."""
         self._values, self._columns, self._write = values, columns, write
+        self._texts: dict[str, str] = {}
 
     def __getitem__(self, key: str) -> str:
         """The text; ``KeyError`` for what is not there."""
-        column = self._columns[key]
-        return self._write(self._values[column], column)
+        text = self._texts.get(key)
+        if text is None:
+            column = self._columns[key]
+            text = self._texts[key] = self._write(self._values[column], column)
+        return text
 
     def __iter__(self) -> Iterator[str]:
         """Whatever may be asked for."""
@@ -150,41 +161,67 @@ _STEMS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PrintedWindow:
+    """A window as the template sees it, and its newest indicators for the JSON block.
+
+    Attributes:
+        facts: for the template.
+        data: column → number as JSON, rounded as the prose prints it; null when absent.
+    """
+
+    facts: WindowFacts
+    data: str
+
+
+class WindowPrinter:
+    """Prints windows. The long one is the same for hours: what was printed of it is told again."""
+
+    def __init__(self, columns: WindowColumns) -> None:
+        self._columns = columns
+        self._decimals = lru_cache(maxsize=64)(columns.decimals)
+        self.printed = lru_cache(maxsize=64)(self._printed)
+
+    def _printed(
+        self, window: IndicatorWindow, interval: str, fmt: PriceFormat, size_decimals: int
+    ) -> PrintedWindow:
+        decimals = self._decimals(fmt, size_decimals)
+
+        def latest(values: Sequence[float | None], column: str) -> str:
+            return number(values[-1] if values else None, decimals[column])
+
+        def shown(values: Sequence[float | None], column: str) -> str:
+            return series(values, decimals[column])
+
+        by_key, values = self._columns.by_key, window.columns
+        facts = WindowFacts(
+            interval, window.height, Printed(values, by_key, latest), Printed(values, by_key, shown)
+        )
+        newest = ((name, window.newest(name)) for name in self._columns.data)
+        data = [
+            f'"{name}":{"null" if value is None else number_json(value, decimals[name])}'
+            for name, value in newest
+        ]
+        return PrintedWindow(facts, f"{{{','.join(data)}}}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SymbolWindows:
-    """Both windows of a symbol, read once, and how their numbers are printed at its price."""
+    """Both windows of a symbol, printed as its price asks for."""
 
     market: SymbolMarket
     fmt: PriceFormat
-    columns: WindowColumns
-    decimals: Mapping[str, int]
-    intraday: Columns
-    long_term: Columns
+    intraday: PrintedWindow
+    long_term: PrintedWindow
 
     @classmethod
     def of(
-        cls, market: SymbolMarket, indicators: SymbolIndicators, columns: WindowColumns
+        cls, market: SymbolMarket, indicators: SymbolIndicators, printer: WindowPrinter
     ) -> "SymbolWindows":
         """The windows of a cycle."""
-        fmt = price_format(market)
-        decimals = columns.decimals(fmt, market.asset.size_decimals)
-        windows = indicators.intraday_columns, indicators.long_term_columns
-        return cls(market, fmt, columns, decimals, *windows)
-
-    def facts(self, interval: str, values: Columns) -> WindowFacts:
-        """A window as the template sees it."""
-        latest, shown = (Printed(values, self.columns.by_key, each) for each in (self._latest, self._series))
-        return WindowFacts(interval, len(values["close"]), latest, shown)
-
-    def data(self, values: Columns) -> dict[str, Any]:
-        """The newest indicators as numbers, rounded as the prose prints them; None when absent."""
-        newest = ((name, values[name][-1] if values[name] else None) for name in self.columns.data)
-        return {name: None if value is None else round(value, self.decimals[name]) for name, value in newest}
-
-    def _latest(self, values: Sequence[float | None], column: str) -> str:
-        return number(values[-1] if values else None, self.decimals[column])
-
-    def _series(self, values: Sequence[float | None], column: str) -> str:
-        return series(values, self.decimals[column])
+        fmt, decimals = price_format(market), market.asset.size_decimals
+        intraday = printer.printed(indicators.intraday, market.intraday.interval, fmt, decimals)
+        long_term = printer.printed(indicators.long_term, market.long_term.interval, fmt, decimals)
+        return cls(market, fmt, intraday, long_term)
 
 
 def symbol_facts(windows: SymbolWindows, limits: RiskLimits, leverage: int | None) -> SymbolFacts:
@@ -207,6 +244,6 @@ def symbol_facts(windows: SymbolWindows, limits: RiskLimits, leverage: int | Non
         min_value_usd=wire(MIN_ORDER_VALUE_USD),
         max_leverage=allowed_leverage(asset, limits.max_position_usd, limits),
         leverage=ABSENT if leverage is None else f"{leverage}x",
-        intraday=windows.facts(market.intraday.interval, windows.intraday),
-        long_term=windows.facts(market.long_term.interval, windows.long_term),
+        intraday=windows.intraday.facts,
+        long_term=windows.long_term.facts,
     )

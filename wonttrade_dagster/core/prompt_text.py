@@ -7,7 +7,7 @@ Does not belong here: which facts are shown (``core.prompt_facts``).
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,7 +15,13 @@ from types import MappingProxyType
 from wonttrade_dagster.core.precision import wire
 
 ABSENT = "absent"
+SHORTEST_CHARS = 16
+"""Up to 15 digits and a point, the text of a number is the shortest one of the float nearest to it."""
+
 _CUT = " …[cut]"
+_EPOCH = date(1970, 1, 1)
+_CENT = Decimal("0.01")
+_EXACT_DIGITS = 20
 
 
 def _neutral(char: str) -> str:
@@ -52,15 +58,20 @@ def _neutral_any(char: str) -> str:
 
 def utc_seconds(time_ms: int) -> str:
     """The time in UTC, e.g. ``2026-11-23 12:03:00``."""
-    return datetime.fromtimestamp(time_ms // 1000, tz=UTC).isoformat(" ")[
-        :19
-    ]  # strftime takes ten times as long
+    days, second = divmod(time_ms // 1000, 86_400)
+    minutes, second = divmod(second, 60)
+    return f"{_day(days)} {minutes // 60:02}:{minutes % 60:02}:{second:02}"
 
 
 def cycle_name(cycle_ms: int) -> str:
     """The cycle's partition key, e.g. ``2026-11-23-12:03``."""
-    text = utc_seconds(cycle_ms)
-    return f"{text[:10]}-{text[11:16]}"
+    days, minutes = divmod(cycle_ms // 60_000, 1_440)
+    return f"{_day(days)}-{minutes // 60:02}:{minutes % 60:02}"
+
+
+@lru_cache(maxsize=64)  # making a date takes ten times as long as the rest of a time's text
+def _day(days: int) -> str:
+    return (_EPOCH + timedelta(days)).isoformat()
 
 
 def age(duration_ms: int) -> str:
@@ -73,6 +84,8 @@ def age(duration_ms: int) -> str:
 
 def usd(amount: Decimal | float) -> str:
     """An amount in cents."""
+    if isinstance(amount, Decimal) and amount.is_finite() and amount.adjusted() < _EXACT_DIGITS:
+        return str(amount.quantize(_CENT))  # takes half as long as a format
     return f"{amount:.2f}"
 
 
@@ -92,7 +105,7 @@ def decimals_of(step: Decimal) -> int:
     return max(-exponent, 0) if isinstance(exponent, int) else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object a format: see ``of``
 class PriceFormat:
     """Number formats of one symbol at its current price.
 
@@ -132,6 +145,15 @@ def number(value: Decimal | float | None, decimals: int) -> str:
         return ABSENT
     text = f"{value:.{decimals}f}"
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def number_json(value: float, decimals: int) -> str:
+    """``repr(round(value, decimals))``, made from the text of the prose, which is there already."""
+    text = number(value, decimals)
+    if abs(value) < 1.0 or len(text) > SHORTEST_CHARS or "." not in text:
+        return repr(round(value, decimals))
+    digits = text.rstrip("0")
+    return f"{digits}0" if digits.endswith(".") else digits
 
 
 def series(values: Iterable[float | None], decimals: int) -> str:

@@ -6,14 +6,21 @@ Does not belong here: where a seal is kept, what becomes of a record without one
 
 import hashlib
 import math
-from array import array
 from itertools import chain
+from struct import error as struct_error
+from struct import pack
 
 import polars as pl
 
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
-from wonttrade_dagster.core.model import Columns, IndicatorSnapshot, MarketSnapshot, Stage, SymbolMarket
+from wonttrade_dagster.core.model import (
+    IndicatorSnapshot,
+    IndicatorWindow,
+    MarketSnapshot,
+    Stage,
+    SymbolMarket,
+)
 
 _OF_NUMBERS = "numbers:"
 
@@ -31,9 +38,9 @@ def indicator_seal(indicators: IndicatorSnapshot) -> str:
     """Of every number of every window, bit by bit, and of the names of the columns."""
     found = hashlib.sha256(str(indicators.cycle_ms).encode())
     for symbol in indicators.symbols:
-        for columns in (symbol.intraday_columns, symbol.long_term_columns):
-            found.update(f"{symbol.symbol} {' '.join(columns)}".encode())
-            found.update(_bits(columns))
+        for window in (symbol.intraday, symbol.long_term):
+            found.update(f"{symbol.symbol} {' '.join(window.columns)}".encode())
+            found.update(_bits(window))
     return _OF_NUMBERS + found.hexdigest()
 
 
@@ -69,7 +76,10 @@ def _newest(frame: pl.DataFrame) -> tuple[object, ...]:
     return frame.row(-1) if frame.height else ()
 
 
-def _bits(columns: Columns) -> bytes:
+def _bits(window: IndicatorWindow) -> bytes:
     """Column after column as 64-bit floats, which hold times in ms exactly; a null is a NaN."""
-    numbers = chain.from_iterable(columns.values())
-    return array("d", [math.nan if value is None else value for value in numbers]).tobytes()
+    numbers = tuple(chain.from_iterable(window.columns.values()))
+    try:
+        return pack(f"{len(numbers)}d", *numbers)
+    except struct_error:
+        return pack(f"{len(numbers)}d", *(math.nan if value is None else value for value in numbers))

@@ -164,13 +164,13 @@ def _account(record: AccountSnapshot) -> Metadata:
 
 
 def _indicators(record: IndicatorSnapshot) -> Metadata:
-    names = record.symbols[0].main_columns if record.symbols else ()
+    columns = record.symbols[0].main_columns if record.symbols else ()
     rows = []
     for symbol in record.symbols:
-        for window, frame in (("intraday", symbol.intraday), ("long term", symbol.long_term)):
-            last = frame.row(-1, named=True)
-            rows.append((symbol.symbol, window, *(_rounded(last[name]) for name in names)))
-    return {"latest": table(("symbol", "window", *names), rows)}
+        for name, window in (("intraday", symbol.intraday), ("long term", symbol.long_term)):
+            newest = (_rounded(window.newest(column)) for column in columns)
+            rows.append((symbol.symbol, name, *newest))
+    return {"latest": table(("symbol", "window", *columns), rows)}
 
 
 def _rounded(value: float | None) -> str:

@@ -6,8 +6,6 @@ Belongs here: reading the snapshots into words. Does not belong here: the other 
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
-
 from wonttrade_dagster.adapters.report.story_parts import (
     Chapter,
     Fact,
@@ -85,11 +83,11 @@ def _indicators(record: IndicatorSnapshot) -> StoryTable:
 
 
 def _indicator_rows(symbol: SymbolIndicators) -> list[tuple[str, ...]]:
-    windows: list[tuple[str, pl.DataFrame]] = [("intraday", symbol.intraday), ("long", symbol.long_term)]
+    windows = (("intraday", symbol.intraday), ("long", symbol.long_term))
     return [
-        (symbol.symbol, name, *(figure(frame[column][-1]) for column in symbol.main_columns))
-        for name, frame in windows
-        if frame.height
+        (symbol.symbol, name, *(figure(window.newest(column)) for column in symbol.main_columns))
+        for name, window in windows
+        if window.height
     ]
 
 

@@ -75,7 +75,10 @@ class AccountSnapshot:
 
     def position(self, symbol: str) -> Position | None:
         """The open position in ``symbol``, or None when flat."""
-        return next((p for p in self.positions if p.symbol == symbol), None)
+        for position in self.positions:
+            if position.symbol == symbol:
+                return position
+        return None
 
     def size_base(self, symbol: str) -> Decimal:
         """Signed size held, 0 when flat."""
@@ -84,18 +87,24 @@ class AccountSnapshot:
 
     def mark_px(self, symbol: str) -> Decimal | None:
         """Mark read with the account, or None."""
-        return next((px for name, px in self.marks if name == symbol), None)
+        for name, px in self.marks:
+            if name == symbol:
+                return px
+        return None
 
     def leverage(self, symbol: str) -> int | None:
         """The leverage that an order in ``symbol`` would get; None when nobody told."""
         position = self.position(symbol)
         if position is not None:
             return position.leverage
-        return next((leverage for name, leverage in self.leverages if name == symbol), None)
+        for name, leverage in self.leverages:
+            if name == symbol:
+                return leverage
+        return None
 
     def protection(self, symbol: str) -> tuple[OpenOrder, ...]:
         """Trigger orders standing for ``symbol``, ours or not."""
-        return tuple(o for o in self.open_orders if o.symbol == symbol and o.leg is not None)
+        return tuple([o for o in self.open_orders if o.symbol == symbol and o.leg is not None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from itertools import repeat
 from typing import Annotated
 
 import polars as pl
 
-from wonttrade_dagster.core.codec import FrameCodec
+from wonttrade_dagster.core.codec import FrameCodec, WindowCodec
 from wonttrade_dagster.core.quick_init import quick_init
 
 Frame = Annotated[pl.DataFrame, FrameCodec]
@@ -147,27 +146,40 @@ Columns = Mapping[str, tuple[float | None, ...]]
 """Name → values, oldest first: a few rows are quicker read in Python than out of a frame."""
 
 
-@dataclass(frozen=True, eq=False)  # without slots: see ``CandleSeries``
-class SymbolIndicators:
-    """The last points of both windows with indicator columns appended, oldest first.
+@dataclass(frozen=True, slots=True, eq=False)
+class IndicatorWindow:
+    """The last closed candles of one interval with indicators beside them, oldest first.
 
-    Columns beside ``CANDLE_SCHEMA``: ``IndicatorSetting.columns``, e.g. ``ema_20``. Null before an
-    indicator's first value (TA-Lib's warm-up), and where it is not defined.
+    Attributes:
+        columns: those of ``CANDLE_SCHEMA`` and of ``IndicatorSetting.columns``, e.g. ``ema_20``, all of one
+            length. None before an indicator's first value (TA-Lib's warm-up), and where it is not defined.
     """
 
+    columns: Columns
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> "IndicatorWindow":
+        """All rows of a frame."""
+        return cls({column.name: tuple(column.to_list()) for column in frame.iter_columns()})
+
+    @property
+    def height(self) -> int:
+        """How many candles."""
+        return len(self.columns["close"])
+
+    def newest(self, name: str) -> float | None:
+        """The last value of a column; None without a candle, too."""
+        values = self.columns[name]
+        return values[-1] if values else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolIndicators:
+    """The last points of both windows of a symbol."""
+
     symbol: str
-    intraday: Frame
-    long_term: Frame
-
-    @cached_property
-    def intraday_columns(self) -> Columns:
-        """Every column of the intraday window; the prompt and the seal of a cycle read them all."""
-        return _columns(self.intraday)
-
-    @cached_property
-    def long_term_columns(self) -> Columns:
-        """Every column of the long-term window."""
-        return _columns(self.long_term)
+    intraday: Annotated[IndicatorWindow, WindowCodec]
+    long_term: Annotated[IndicatorWindow, WindowCodec]
 
     @property
     def main_columns(self) -> tuple[str, ...]:
@@ -175,12 +187,6 @@ class SymbolIndicators:
         computed = (name for name in self.intraday.columns if name not in CANDLE_SCHEMA)
         left_out = ("macd_signal", "macd_histogram", "volume_mean")
         return ("close", *(name for name in computed if not name.startswith(left_out)))
-
-
-def _columns(frame: pl.DataFrame) -> Columns:
-    rows = frame.rows()
-    columns = zip(*rows, strict=True) if rows else repeat(())
-    return dict(zip(frame.columns, columns, strict=bool(rows)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
