@@ -26,8 +26,8 @@ def held(*conditions: Condition) -> list[bool | None]:
 @pytest.mark.parametrize("interval", ["5m", "4h"])
 @pytest.mark.parametrize("series", WINDOW_SERIES)
 def test_a_windowed_series_is_read_at_its_newest_closed_bar(series: str, interval: str) -> None:
-    frames = INPUTS.indicators.of("BTC")
-    newest = (frames.intraday if interval == "5m" else frames.long_term)[series][-1]
+    windows = INPUTS.indicators.of("BTC")
+    newest = (windows.intraday if interval == "5m" else windows.long_term).newest(series)
     (reading,) = readings((Condition("BTC", series, ">", D(0), interval),), INPUTS.market, INPUTS.indicators)
     assert reading.value == newest
     assert reading.holds is (newest > 0)

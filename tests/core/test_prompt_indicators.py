@@ -226,5 +226,5 @@ def test_a_condition_on_a_further_column_is_read_and_one_on_a_length_of_the_past
     conditions = tuple(Condition("BTC", s, ">", D(0), "5m") for s in ("vwap_20", "ema_34", "ema_20"))
     found = readings(conditions, snapshot, computed, setting.window_series)
     newest = computed.of("BTC").intraday
-    assert [r.value for r in found] == [newest["vwap_20"][-1], newest["ema_34"][-1], None]
+    assert [r.value for r in found] == [newest.newest("vwap_20"), newest.newest("ema_34"), None]
     assert [r.holds for r in found] == [True, True, None]

@@ -27,6 +27,7 @@ from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.model import (
     CycleSetting,
     IndicatorSnapshot,
+    IndicatorWindow,
     LlmContext,
     MarketSnapshot,
     Stage,
@@ -108,9 +109,10 @@ def test_an_indicators_seal_is_that_of_every_number_and_name() -> None:
     seal = indicator_seal(known)
 
     def with_btc(frame: pl.DataFrame) -> bytes:
-        return encode(replace(known, symbols=(replace(btc, long_term=frame), eth)))
+        window = IndicatorWindow.of(frame)
+        return encode(replace(known, symbols=(replace(btc, long_term=window), eth)))
 
-    frame = btc.long_term
+    frame = pl.DataFrame(btc.long_term.columns)
     nudged = frame.with_columns(pl.col("close").map_elements(lambda x: math.nextafter(x, 0), pl.Float64))
     without = frame.with_columns(pl.lit(None, pl.Float64).alias("ema_20"))
     assert is_sealed(Stage.INDICATORS, with_btc(frame), seal)

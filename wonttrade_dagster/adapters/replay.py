@@ -34,7 +34,6 @@ from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.model import (
     USUAL_INDICATORS,
     AssetSpec,
-    CandleSeries,
     IndicatorSetting,
     IndicatorSnapshot,
     MarginTier,
@@ -276,6 +275,7 @@ class BacktestReplayProvider(MarketData):
         )
 
     def _market(self, tape: _Tape, cycle_ms: int) -> SymbolMarket:
+        bars = self._span.history_bars
         return SymbolMarket(
             asset=tape.asset,
             mid_px=None,
@@ -284,13 +284,9 @@ class BacktestReplayProvider(MarketData):
             funding_rate_hourly=tape.funding_rate_at(cycle_ms),
             open_interest_base=None,
             day_volume_usd=tape.day_volume_usd(cycle_ms),
-            intraday=self._series(tape.intraday, cycle_ms),
-            long_term=self._series(tape.long_term, cycle_ms),
+            intraday=tape.intraday.series(cycle_ms, bars),
+            long_term=tape.long_term.series(cycle_ms, bars),
         )
-
-    def _series(self, window: ReplayWindow, cycle_ms: int) -> CandleSeries:
-        candles = window.candles(cycle_ms, self._span.history_bars)
-        return CandleSeries(window.symbol, window.interval, candles)
 
     def _missing_funding(self, tape: _Tape) -> tuple[int, ...]:
         return missing_hours(tape.funding_times_ms, self._span.from_ms, self._span.to_ms)

@@ -5,8 +5,9 @@ Does not belong here: snapshots (``replay``), how candles are stored (``history`
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import polars as pl
 
@@ -14,7 +15,7 @@ from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.history_gaps import gaps_in
 from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms, prices_text
 from wonttrade_dagster.core.errors import HistoryError
-from wonttrade_dagster.core.model import CANDLE_SCHEMA, Columns, IndicatorWindow
+from wonttrade_dagster.core.model import CANDLE_SCHEMA, CandleSeries, Columns, IndicatorWindow
 from wonttrade_dagster.core.utc import utc_text
 
 MIN_BARS = 60
@@ -62,16 +63,23 @@ class ReplayWindow:
     step_ms: int
     frame: pl.DataFrame
     enriched: "PlainRows"
+    _cut: Callable[[int, int], CandleSeries] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # The long window is the same for hours.
+        object.__setattr__(self, "_cut", lru_cache(maxsize=1)(self._series_of))
 
     def closed(self, cycle_ms: int) -> int:
         """How many candles had closed at or before ``cycle_ms``."""
         return min(max((cycle_ms - self.first_ms) // self.step_ms, 0), self.frame.height)
 
-    def candles(self, cycle_ms: int, bars: int) -> pl.DataFrame:
+    def series(self, cycle_ms: int, bars: int) -> CandleSeries:
         """The last ``bars`` closed candles, a view."""
         end = self.closed(cycle_ms)
-        start = max(end - bars, 0)
-        return self.frame.slice(start, end - start)
+        return self._cut(max(end - bars, 0), end)
+
+    def _series_of(self, start: int, end: int) -> CandleSeries:
+        return CandleSeries(self.symbol, self.interval, self.frame.slice(start, end - start))
 
     def points(self, cycle_ms: int, points: int) -> IndicatorWindow:
         """The last ``points`` closed candles with their computed columns."""
@@ -88,8 +96,9 @@ class ReplayWindow:
 class PlainRows:
     """The rows of a long frame as plain columns, read in blocks: a few rows are slow to get from a frame.
 
-    The last window is told again as long as it is asked for: in a day of 5-minute cycles, there are six of
-    four hours.
+    Attributes:
+        window: the rows from a first one to before a last one; the same window as long as the same are asked
+            for, as the long ones are for hours.
     """
 
     _BLOCK_ROWS = 1024
@@ -97,18 +106,12 @@ class PlainRows:
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
         self._block: tuple[range, Columns] = (range(0), {})
-        self._told: tuple[tuple[int, int], IndicatorWindow] | None = None
+        self.window = lru_cache(maxsize=1)(self._window)
 
-    def window(self, start: int, end: int) -> IndicatorWindow:
-        """Rows ``[start, end)``."""
-        told, asked = self._told, (start, end)
-        if told is not None and told[0] == asked:
-            return told[1]
+    def _window(self, start: int, end: int) -> IndicatorWindow:
         rows, columns = self._block_with(start, end)
         first, last = start - rows.start, end - rows.start
-        window = IndicatorWindow({name: values[first:last] for name, values in columns.items()})
-        self._told = (asked, window)
-        return window
+        return IndicatorWindow({name: values[first:last] for name, values in columns.items()})
 
     def _block_with(self, start: int, end: int) -> tuple[range, Columns]:
         rows, columns = self._block

@@ -20,8 +20,6 @@ SHORTEST_CHARS = 16
 
 _CUT = " …[cut]"
 _EPOCH = date(1970, 1, 1)
-_CENT = Decimal("0.01")
-_EXACT_DIGITS = 20
 
 
 def _neutral(char: str) -> str:
@@ -58,20 +56,24 @@ def _neutral_any(char: str) -> str:
 
 def utc_seconds(time_ms: int) -> str:
     """The time in UTC, e.g. ``2026-11-23 12:03:00``."""
-    days, second = divmod(time_ms // 1000, 86_400)
-    minutes, second = divmod(second, 60)
-    return f"{_day(days)} {minutes // 60:02}:{minutes % 60:02}:{second:02}"
+    minutes, second = divmod(time_ms // 1000, 60)
+    return f"{_day(minutes // 1_440)} {_clock(minutes % 1_440)}:{second:02}"
 
 
 def cycle_name(cycle_ms: int) -> str:
     """The cycle's partition key, e.g. ``2026-11-23-12:03``."""
-    days, minutes = divmod(cycle_ms // 60_000, 1_440)
-    return f"{_day(days)}-{minutes // 60:02}:{minutes % 60:02}"
+    days, minute = divmod(cycle_ms // 60_000, 1_440)
+    return f"{_day(days)}-{_clock(minute)}"
 
 
 @lru_cache(maxsize=64)  # making a date takes ten times as long as the rest of a time's text
 def _day(days: int) -> str:
     return (_EPOCH + timedelta(days)).isoformat()
+
+
+@lru_cache(maxsize=1_440)
+def _clock(minute_of_day: int) -> str:
+    return f"{minute_of_day // 60:02}:{minute_of_day % 60:02}"
 
 
 def age(duration_ms: int) -> str:
@@ -84,8 +86,6 @@ def age(duration_ms: int) -> str:
 
 def usd(amount: Decimal | float) -> str:
     """An amount in cents."""
-    if isinstance(amount, Decimal) and amount.is_finite() and amount.adjusted() < _EXACT_DIGITS:
-        return str(amount.quantize(_CENT))  # takes half as long as a format
     return f"{amount:.2f}"
 
 
@@ -96,7 +96,7 @@ def signed(size_base: Decimal) -> str:
 
 def percent(fraction: float, decimals: int = 2) -> str:
     """A signed percentage."""
-    return f"{fraction * 100:+.{decimals}f}%"
+    return "%+.*f%%" % (decimals, fraction * 100)  # noqa: UP031 (twice as quick as a format of a format)
 
 
 def decimals_of(step: Decimal) -> int:

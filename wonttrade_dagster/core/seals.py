@@ -5,18 +5,11 @@ Does not belong here: where a seal is kept, what becomes of a record without one
 """
 
 import hashlib
-import math
-from itertools import chain
-from struct import error as struct_error
-from struct import pack
-
-import polars as pl
 
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.model import (
     IndicatorSnapshot,
-    IndicatorWindow,
     MarketSnapshot,
     Stage,
     SymbolMarket,
@@ -30,8 +23,9 @@ def market_seal(market: MarketSnapshot) -> str:
 
     The rules of the assets are not in it: they are told once, with what the backtest was run with.
     """
-    told = (market.cycle_ms, market.taken_at_ms, market.source, *map(_of_symbol, market.markets))
-    return _OF_NUMBERS + hashlib.sha256(repr(told).encode()).hexdigest()
+    head = f"{market.cycle_ms}, {market.taken_at_ms}, {market.source!r}"
+    told = ", ".join((head, *map(_of_symbol, market.markets)))
+    return _OF_NUMBERS + hashlib.sha256(f"({told})".encode()).hexdigest()
 
 
 def indicator_seal(indicators: IndicatorSnapshot) -> str:
@@ -40,7 +34,7 @@ def indicator_seal(indicators: IndicatorSnapshot) -> str:
     for symbol in indicators.symbols:
         for window in (symbol.intraday, symbol.long_term):
             found.update(f"{symbol.symbol} {' '.join(window.columns)}".encode())
-            found.update(_bits(window))
+            found.update(window.bits)
     return _OF_NUMBERS + found.hexdigest()
 
 
@@ -64,22 +58,9 @@ def is_of_numbers(seal: str) -> bool:
     return seal.startswith(_OF_NUMBERS)
 
 
-def _of_symbol(market: SymbolMarket) -> tuple[object, ...]:
+def _of_symbol(market: SymbolMarket) -> str:
     prices = (market.mid_px, market.mark_px, market.oracle_px)
-    interest = (market.open_interest_base, market.open_interest_mean_base)
-    newest = (_newest(series.frame) for series in (market.intraday, market.long_term))
     flows = (market.funding_rate_hourly, market.day_volume_usd)
-    return (market.symbol, *prices, *flows, *interest, *newest)
-
-
-def _newest(frame: pl.DataFrame) -> tuple[object, ...]:
-    return frame.row(-1) if frame.height else ()
-
-
-def _bits(window: IndicatorWindow) -> bytes:
-    """Column after column as 64-bit floats, which hold times in ms exactly; a null is a NaN."""
-    numbers = tuple(chain.from_iterable(window.columns.values()))
-    try:
-        return pack(f"{len(numbers)}d", *numbers)
-    except struct_error:
-        return pack(f"{len(numbers)}d", *(math.nan if value is None else value for value in numbers))
+    interest = (market.open_interest_base, market.open_interest_mean_base)
+    told = ", ".join(map(repr, (market.symbol, *prices, *flows, *interest)))
+    return f"({told}, {market.intraday.newest_text}, {market.long_term.newest_text})"

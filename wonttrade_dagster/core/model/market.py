@@ -4,10 +4,14 @@ Belongs here: records and plain readings of their fields; units are in the names
 Does not belong here: judgement, arithmetic of money, (de)serialisation.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
+from itertools import chain
+from struct import error as struct_error
+from struct import pack
 from typing import Annotated
 
 import polars as pl
@@ -65,6 +69,16 @@ class CandleSeries:
     symbol: str
     interval: str
     frame: Frame
+
+    @cached_property
+    def newest(self) -> tuple[float, ...]:
+        """The last candle's numbers; none without a candle."""
+        return self.frame.row(-1) if self.frame.height else ()
+
+    @cached_property
+    def newest_text(self) -> str:
+        """The last candle's numbers, every digit of them."""
+        return repr(self.newest)
 
     @cached_property
     def last_close_px(self) -> Decimal:
@@ -146,7 +160,7 @@ Columns = Mapping[str, tuple[float | None, ...]]
 """Name → values, oldest first: a few rows are quicker read in Python than out of a frame."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: see ``CandleSeries``
 class IndicatorWindow:
     """The last closed candles of one interval with indicators beside them, oldest first.
 
@@ -166,6 +180,15 @@ class IndicatorWindow:
     def height(self) -> int:
         """How many candles."""
         return len(self.columns["close"])
+
+    @cached_property
+    def bits(self) -> bytes:
+        """Column after column as 64-bit floats, which hold times in ms exactly; a null is a NaN."""
+        numbers = tuple(chain.from_iterable(self.columns.values()))
+        try:
+            return pack(f"{len(numbers)}d", *numbers)
+        except struct_error:
+            return pack(f"{len(numbers)}d", *(math.nan if value is None else value for value in numbers))
 
     def newest(self, name: str) -> float | None:
         """The last value of a column; None without a candle, too."""

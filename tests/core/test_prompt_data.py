@@ -1,0 +1,41 @@
+"""The JSON block of a prompt is what JSON's own encoder makes of the same numbers."""
+
+import json
+from decimal import Decimal
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wonttrade_dagster.core.prompt_data import decimal_json
+from wonttrade_dagster.core.prompt_text import number_json
+
+_DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**17), max_value=10**17)
+
+
+@given(_DECIMALS)
+@example(Decimal("0.00001"))
+@example(Decimal("-0.0000123"))
+@example(Decimal("1E+3"))
+@example(Decimal("-0"))
+@example(Decimal("112904.470"))
+@example(Decimal("0.1234567890123456789"))
+@example(Decimal("1234567890.123456789"))
+def test_a_decimal_is_a_whole_number_or_the_nearest_float(value: Decimal) -> None:
+    number = int(value) if value == value.to_integral_value() else float(value)
+    assert decimal_json(value) == json.dumps(number)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 9))
+@example(-0.0004, 3)
+@example(0.00006, 5)
+@example(113360.0, 2)
+@example(99999.999, 2)
+@example(123456789.987654321, 9)
+@example(1e22, 1)
+@example(7.5, 0)
+def test_a_float_is_the_shortest_text_of_what_it_is_rounded_to(value: float, decimals: int) -> None:
+    assert number_json(value, decimals) == json.dumps(round(value, decimals))
+
+
+def test_nothing_is_null() -> None:
+    assert decimal_json(None) == "null"
