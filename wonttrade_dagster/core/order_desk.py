@@ -99,7 +99,7 @@ class OrderDesk:
         downward = (leg is Leg.STOP_LOSS) == is_long
         rounding = PriceRounding.DOWN if downward else PriceRounding.UP
         decimals = self.asset.size_decimals
-        return max(round_price(px, decimals, rounding), tick_px(px, decimals))
+        return round_price(px, decimals, rounding) or tick_px(px, decimals)
 
     def cloid(self, purpose: OrderPurpose, attempt: int) -> str:
         """The client order id of that step of this cycle."""
