@@ -5,10 +5,11 @@ Does not belong here: whether and when an order is wanted (``core.reconcile``), 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.client_order_id import cloid
 from wonttrade_dagster.core.model import AssetSpec, ExecutionRules, Leg, OrderPurpose, PlaceOrder
 from wonttrade_dagster.core.precision import (

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from wonttrade_dagster.core.quick_init import quick_init
 
+_ZERO = Decimal(0)
+
 
 class Leg(StrEnum):
     """The two protection orders of a position."""
@@ -75,12 +77,15 @@ class AccountSnapshot:
 
     def position(self, symbol: str) -> Position | None:
         """The open position in ``symbol``, or None when flat."""
-        return next((p for p in self.positions if p.symbol == symbol), None)
+        for position in self.positions:
+            if position.symbol == symbol:
+                return position
+        return None
 
     def size_base(self, symbol: str) -> Decimal:
         """Signed size held, 0 when flat."""
         position = self.position(symbol)
-        return position.size_base if position else Decimal(0)
+        return _ZERO if position is None else position.size_base
 
     def mark_px(self, symbol: str) -> Decimal | None:
         """Mark read with the account, or None."""
@@ -95,7 +100,7 @@ class AccountSnapshot:
 
     def protection(self, symbol: str) -> tuple[OpenOrder, ...]:
         """Trigger orders standing for ``symbol``, ours or not."""
-        return tuple(o for o in self.open_orders if o.symbol == symbol and o.leg is not None)
+        return tuple([o for o in self.open_orders if o.symbol == symbol and o.leg is not None])
 
 
 @dataclass(frozen=True, slots=True)
