@@ -19,8 +19,12 @@ from wonttrade_dagster.core.precision import (
     tick_px,
     trigger_limit_px,
 )
+from wonttrade_dagster.core.quick_init import quick_init
+
+_PURPOSES = {leg: OrderPurpose(leg.value) for leg in Leg}
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class OrderDesk:
     """Makes the orders of one symbol in one cycle."""
@@ -80,7 +84,7 @@ class OrderDesk:
         Its id is the first of the cycle that no standing order has: a second plan of one cycle must not
         take the order that it replaces for its own.
         """
-        purpose = OrderPurpose(leg.value)
+        purpose = _PURPOSES[leg]
         is_buy = held_base < 0
         return PlaceOrder(
             symbol=self.asset.symbol,
