@@ -15,7 +15,7 @@ from wonttrade_dagster.core.model import (
     Prompt,
     TokenUsage,
 )
-from wonttrade_dagster.core.ports import LanguageModel, MarketData
+from wonttrade_dagster.core.ports import AuditSink, LanguageModel, MarketData
 
 
 class ScriptedMarket(MarketData):
@@ -78,6 +78,9 @@ class BreakableAudit(MemoryAudit):
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         self._require(self.takes_writes)
         self.kinds.append(kind)
+
+    def reply(self, cycle_ms: int, reply: ModelReply) -> None:
+        AuditSink.reply(self, cycle_ms, reply)
 
     def intent(self, cycle_ms: int, order: object) -> None:
         self._require(self.takes_writes)

@@ -177,7 +177,7 @@ def test_the_referee_sees_what_is_wrong_with_an_applied_decision(
 
 def test_the_referee_stops_a_judge_that_has_lost_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every reply that only a rule of trading keeps from being applied is caught when that rule is gone."""
-    for rules in ("_judge_target", "_judge_prior_plan", "_judge_portfolio"):
+    for rules in ("_judge_target", "_judge_prior_plan", "judge_portfolio"):
         monkeypatch.setattr(decision, rules, lambda *_: iter(()))
     let_through = [case for case in REFUSED if judge(case.text, SCENES[case.scene]).kind == "decision"]
     assert len(let_through) >= 80

@@ -20,6 +20,7 @@ from wonttrade_dagster.core.model import (
     ExecutionPlan,
     ExecutionReport,
     Fill,
+    ModelReply,
     OpenOrder,
     PlaceOrder,
     Position,
@@ -154,6 +155,10 @@ class MemoryAudit(AuditSink):
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """The results file holds the records."""
         del kind, cycle_ms, body
+
+    def reply(self, cycle_ms: int, reply: ModelReply) -> None:
+        """The record of the decision holds its reply."""
+        del cycle_ms, reply
 
     def applied(self, cycle_ms: int, decision: Decision) -> None:
         """Remember the decision that is being applied."""

@@ -42,6 +42,8 @@ class Want:
     @property
     def increases_exposure(self) -> bool:
         """Whether an order has to open or add."""
+        if self.size_base == self.held_base:
+            return False
         return abs(self.size_base) > abs(self.held_base) or self.is_flip
 
     @property

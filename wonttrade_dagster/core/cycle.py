@@ -12,13 +12,13 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from wonttrade_dagster.core.alerts import protection_alerts
 from wonttrade_dagster.core.breaker import pause
-from wonttrade_dagster.core.codec import jsonable
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.context import ContextInputs
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.decision import JudgementInputs
@@ -257,18 +257,19 @@ def _decisions(run: CycleRun) -> DecisionRecord:
     def keep(reply: ModelReply) -> None:
         # A journal that fails here fails again before the first order, and refuses the decision then.
         with suppress(StorageError):
-            run.parts.audit.append("reply", run.cycle_ms, jsonable(reply))
+            run.parts.audit.reply(run.cycle_ms, reply)
 
     record = engine.decide(run.cycle_ms, context.prompt, inputs, keep)
-    return replace(with_identity(record, context.prior), fired=context.fired)
+    return with_identity(record, context)
 
 
-def with_identity(record: DecisionRecord, prior: PriorDecision) -> DecisionRecord:
-    """The record with the hash of its raw reply and the cycle of the prior decision that was shown."""
+def with_identity(record: DecisionRecord, context: LlmContext) -> DecisionRecord:
+    """The record with the hash of its raw reply, and what of the prior decision the model was shown."""
     # A model may send half of a surrogate pair, which UTF-8 alone does not take.
     text = None if record.reply is None else record.reply.text.encode(errors="surrogatepass")
     digest = None if text is None else hashlib.sha256(text).hexdigest()
-    return replace(record, reply_sha256=digest, prior_cycle_ms=prior.decided_cycle_ms)
+    shown_ms = context.prior.decided_cycle_ms
+    return replace(record, reply_sha256=digest, fired=context.fired, prior_cycle_ms=shown_ms)
 
 
 def _execution_plans(run: CycleRun) -> ExecutionPlan:

@@ -1,24 +1,20 @@
 """The judgement of a model's reply: text in, ``Decision`` or ``Refusal`` out.
 
 Belongs here: which replies are applied, the names of the rules, bringing sizes and prices onto the grid.
-Does not belong here: JSON's own rules and the reply's shape (``core.reply``), the model call.
+Does not belong here: JSON's own rules and the reply's shape (``core.reply``), limits (``core.limits``), the
+model call.
 
 A reply is taken whole or refused whole. Every violation is collected; nothing is clipped or salvaged.
 Rules in ``docs/prompt.md``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from wonttrade_dagster.core.buying_power import (
-    Want,
-    allowed_leverage,
-    asked_leverage,
-    margin_needed_usd,
-    tier_leverage,
-)
+from wonttrade_dagster.core.buying_power import Want
 from wonttrade_dagster.core.invalidation import WINDOW_SERIES, problem_with
+from wonttrade_dagster.core.limits import judge_limits, judge_portfolio
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     AnsweredTarget,
@@ -41,6 +37,7 @@ from wonttrade_dagster.core.precision import (
     trigger_limit_px,
     wire,
 )
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.reply import MAX_VIOLATIONS, Reply, TargetReply, kept, parse_reply
 
 _ZERO = Decimal(0)
@@ -79,12 +76,15 @@ def judge(text: str, inputs: JudgementInputs) -> Decision | Refusal:
     gridded = {name: _on_grid(entry.target, inputs) for name, entry in by_symbol.items()}
     for name, entry in by_symbol.items():
         violations.extend(_judge_target(entry, gridded[name], inputs))
-    violations.extend(_judge_prior_plan(reply, gridded, inputs))
-    violations.extend(_judge_conditions(reply, inputs))
-    violations.extend(_judge_portfolio(gridded.values(), inputs))
+    plan, conditions = PriorPlan(reply.prior_plan), _conditions(reply)
+    violations.extend(_judge_prior_plan(plan, reply, gridded, inputs))
+    violations.extend(_judge_conditions(conditions, inputs))
+    wants = [each.want for each in gridded.values()]
+    violations.extend(judge_portfolio(wants, inputs.account, inputs.limits, inputs.entry_cost_bps))
     if violations:
         return refusal_of(violations)
-    return _decision(reply, gridded, inputs)
+    targets = tuple([_target(by_symbol[m.symbol].target, gridded[m.symbol]) for m in inputs.market.markets])
+    return _decision(reply, plan, targets, conditions, inputs.prior.decision)
 
 
 def refusal_of(violations: Iterable[Violation]) -> Refusal:
@@ -98,12 +98,14 @@ def refusal_of(violations: Iterable[Violation]) -> Refusal:
 # --- one target ------------------------------------------------------------------------------------
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Entry:
     path: str
     target: TargetReply
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Gridded:
     """A target on the venue's grid; a price that cannot be a price stays None."""
@@ -146,7 +148,7 @@ def _by_symbol(
 
 
 def _price_on_grid(px: Decimal | None, size_decimals: int) -> Decimal | None:
-    if px is None or px <= 0:
+    if px is None or px <= _ZERO:
         return None
     # Less than half a tick is no price either: the nearest one would be 0.
     return round_price(px, size_decimals, PriceRounding.NEAREST) or None
@@ -155,13 +157,14 @@ def _price_on_grid(px: Decimal | None, size_decimals: int) -> Decimal | None:
 def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
     market = inputs.market.market(target.symbol)
     decimals = market.asset.size_decimals
-    size = floor_size(target.target_size, decimals) + _ZERO  # + 0 turns -0 into 0
+    asked = target.target_size
+    size = floor_size(asked, decimals) + _ZERO  # + 0 turns -0 into 0
     held = inputs.account.size_base(target.symbol)
     return _Gridded(
         Want(market.asset, size, held, market.reference_px, target.margin),
         _price_on_grid(target.stop_loss, decimals),
         _price_on_grid(target.take_profit, decimals),
-        (target.target_size > 0) - (target.target_size < 0),
+        0 if not asked else -1 if asked.is_signed() else 1,
     )
 
 
@@ -178,7 +181,7 @@ def _judge_target(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> 
         return
     yield from _judge_size(entry, gridded)
     yield from _judge_protection(entry, gridded, inputs)
-    yield from _judge_limits(entry, gridded, inputs)
+    yield from judge_limits(entry.path, gridded.want, inputs.account, inputs.limits)
 
 
 def _judge_flat(entry: _Entry) -> Iterator[Violation]:
@@ -209,18 +212,28 @@ def _judge_protection(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs)
         ("stop_loss", gridded.stop_loss, -1),
         ("take_profit", gridded.take_profit, 1),
     ):
-        path = f"{entry.path}.{name}"
-        if getattr(entry.target, name) is None:
-            yield Violation(f"missing_{name}", path, f"{entry.target.symbol} is not flat and has no {name}")
-        elif px is None:
-            yield Violation("price_not_positive", path, f"{name} must be above 0 on the venue's price grid")
-        elif (px - gridded.want.px) * toward * gridded.side <= 0:
-            yield Violation(f"{name}_wrong_side", path, _wrong_side(name, px, gridded))
-        elif _is_too_small_to_rest(px, gridded):
-            order = f"{name} {wire(px)} of {wire(abs(gridded.size))} {entry.target.symbol}"
-            detail = f"{order} would be an order worth less than the venue's minimum of 10 USD"
-            yield Violation("protection_below_minimum", path, detail)
+        found = _problem_with_price(name, px, toward, entry.target, gridded)
+        if found is not None:
+            yield Violation(found[0], f"{entry.path}.{name}", found[1])
     yield from _judge_liquidation(entry, gridded, inputs.account)
+
+
+def _problem_with_price(
+    name: str, px: Decimal | None, toward: int, target: TargetReply, gridded: _Gridded
+) -> tuple[str, str] | None:
+    """Rule and sentence for a stop or a take-profit that cannot stand; ``toward`` is its side of a long."""
+    if getattr(target, name) is None:
+        return f"missing_{name}", f"{target.symbol} is not flat and has no {name}"
+    if px is None:
+        return "price_not_positive", f"{name} must be above 0 on the venue's price grid"
+    reference = gridded.want.px
+    if px <= reference if toward == gridded.side else px >= reference:
+        return f"{name}_wrong_side", _wrong_side(name, px, gridded)
+    if _is_too_small_to_rest(px, gridded):
+        order = f"{name} {wire(px)} of {wire(abs(gridded.size))} {target.symbol}"
+        detail = f"{order} would be an order worth less than the venue's minimum of 10 USD"
+        return "protection_below_minimum", detail
+    return None
 
 
 def _is_too_small_to_rest(trigger_px: Decimal, gridded: _Gridded) -> bool:
@@ -248,62 +261,13 @@ def _judge_liquidation(entry: _Entry, gridded: _Gridded, account: AccountSnapsho
         yield Violation("stop_beyond_liquidation", f"{entry.path}.stop_loss", detail)
 
 
-# --- limits ----------------------------------------------------------------------------------------
-
-
-def _judge_limits(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> Iterator[Violation]:
-    limits, notional, symbol = inputs.limits, gridded.want.notional_usd, entry.target.symbol
-    if notional > limits.max_position_usd:
-        detail = f"{symbol} would be worth {_usd(notional)}, the limit is {_usd(limits.max_position_usd)}"
-        yield Violation("position_limit", f"{entry.path}.target_size", detail)
-    margin, path = entry.target.margin, f"{entry.path}.margin"
-    if margin is None:
-        yield from _judge_standing_leverage(path, gridded, inputs.account)
-        return
-    if margin <= 0:
-        yield Violation("margin_not_positive", path, "margin must be above 0, or null")
-        return
-    leverage = asked_leverage(notional, margin)
-    allowed = allowed_leverage(gridded.want.asset, notional, limits)
-    if leverage > allowed:
-        detail = f"{symbol}: {_usd(notional)} on {_usd(margin)} is leverage {leverage}, allowed is {allowed}"
-        yield Violation("leverage_limit", path, detail)
-
-
-def _judge_standing_leverage(path: str, gridded: _Gridded, account: AccountSnapshot) -> Iterator[Violation]:
-    """Without a margin the leverage stays as it is, and the venue's tier binds it all the same."""
-    if not gridded.want.increases_exposure:
-        return
-    asset, notional = gridded.want.asset, gridded.want.notional_usd
-    leverage, allowed = account.leverage(asset.symbol), tier_leverage(asset, notional)
-    if leverage is not None and leverage > allowed:
-        detail = f"{asset.symbol} stands at {leverage}x and {_usd(notional)} allows {allowed}x: give a margin"
-        yield Violation("leverage_limit", path, detail)
-
-
-def _judge_portfolio(gridded: Iterable[_Gridded], inputs: JudgementInputs) -> Iterator[Violation]:
-    limits, account, wants = inputs.limits, inputs.account, [each.want for each in gridded]
-    gross = sum((want.notional_usd for want in wants), _ZERO)
-    if gross > limits.max_gross_exposure_usd:
-        detail = f"targets add up to {_usd(gross)}, the limit is {_usd(limits.max_gross_exposure_usd)}"
-        yield Violation("gross_exposure_limit", "targets", detail)
-    # Keeping or reducing needs no new margin, however little there is left.
-    if not any(want.increases_exposure for want in wants):
-        return
-    needed = margin_needed_usd(wants, account, limits, inputs.entry_cost_bps)
-    if needed > account.account_value_usd:
-        detail = f"targets need {_usd(needed)} of margin and entry costs at the leverage in force, "
-        detail += f"the account is worth {_usd(account.account_value_usd)}"
-        yield Violation("buying_power", "targets", detail)
-
-
 # --- the prior plan --------------------------------------------------------------------------------
 
 
 def _judge_prior_plan(
-    reply: Reply, gridded: Mapping[str, _Gridded], inputs: JudgementInputs
+    plan: PriorPlan, reply: Reply, gridded: Mapping[str, _Gridded], inputs: JudgementInputs
 ) -> Iterator[Violation]:
-    plan, prior = PriorPlan(reply.prior_plan), inputs.prior.decision
+    prior = inputs.prior.decision
     if prior is None and plan is not PriorPlan.NONE:
         detail = f"there is no prior plan that could be {plan.value}: it must be none"
         yield Violation("prior_plan_without_prior", "prior_plan", detail)
@@ -321,29 +285,34 @@ def _judge_prior_plan(
 def _judge_kept(gridded: Mapping[str, _Gridded], prior: Decision) -> Iterator[Violation]:
     before = {target.symbol: target for target in prior.targets}
     for name, now in gridded.items():
-        if (now.size, now.stop_loss, now.take_profit) != _prior_on_grid(before.get(name), now.want.asset):
+        if not _is_kept(before.get(name), now):
             detail = f"{name} differs from the last applied target: repeat it, or say replaced"
             yield Violation("kept_but_changed", "prior_plan", detail)
 
 
-def _prior_on_grid(
-    target: TargetPosition | None, asset: AssetSpec
-) -> tuple[Decimal, Decimal | None, Decimal | None]:
+def _is_kept(target: TargetPosition | None, now: _Gridded) -> bool:
+    asked = (now.size, now.stop_loss, now.take_profit)
     # A symbol that was not tracked then was flat then.
     if target is None:
-        return _ZERO, None, None
-    return (
-        floor_size(target.target_size, asset.size_decimals) + _ZERO,
-        _price_on_grid(target.stop_loss, asset.size_decimals),
-        _price_on_grid(target.take_profit, asset.size_decimals),
-    )
+        return asked == (_ZERO, None, None)
+    before = (target.target_size, target.stop_loss, target.take_profit)
+    return asked == before or asked == _on_grid_of(now.want.asset, *before)
+
+
+def _on_grid_of(
+    asset: AssetSpec, size: Decimal, stop_loss: Decimal | None, take_profit: Decimal | None
+) -> tuple[Decimal, Decimal | None, Decimal | None]:
+    """A target that was applied when the venue's grid was another one, as the grid is now."""
+    decimals = asset.size_decimals
+    prices = _price_on_grid(stop_loss, decimals), _price_on_grid(take_profit, decimals)
+    return floor_size(size, decimals), *prices
 
 
 # --- the result ------------------------------------------------------------------------------------
 
 
-def _judge_conditions(reply: Reply, inputs: JudgementInputs) -> Iterator[Violation]:
-    for index, condition in enumerate(_conditions(reply)):
+def _judge_conditions(conditions: Sequence[Condition], inputs: JudgementInputs) -> Iterator[Violation]:
+    for index, condition in enumerate(conditions):
         problem = problem_with(condition, inputs.market, inputs.window_series)
         if problem is not None:
             yield Violation(problem[0], f"conditions[{index}]", problem[1])
@@ -355,12 +324,14 @@ def _conditions(reply: Reply) -> tuple[Condition, ...]:
     )
 
 
-def _decision(reply: Reply, gridded: Mapping[str, _Gridded], inputs: JudgementInputs) -> Decision:
-    replies = {target.symbol: target for target in reply.targets}
-    targets = tuple(_target(replies[m.symbol], gridded[m.symbol]) for m in inputs.market.markets)
-    plan, prior = PriorPlan(reply.prior_plan), inputs.prior.decision
+def _decision(
+    reply: Reply,
+    plan: PriorPlan,
+    targets: tuple[TargetPosition, ...],
+    conditions: tuple[Condition, ...],
+    prior: Decision | None,
+) -> Decision:
     because = reply.replaced_because if plan is PriorPlan.REPLACED else None
-    conditions = _conditions(reply)
     if plan is PriorPlan.KEPT and prior is not None and reply.conditions is None:
         conditions = prior.conditions  # a plan that is kept without a word on them keeps them
     return Decision(reply.explanation, reply.invalidation_condition, targets, plan, because, conditions)
@@ -370,19 +341,15 @@ def _target(target: TargetReply, gridded: _Gridded) -> TargetPosition:
     answered = (target.target_size, target.stop_loss, target.take_profit)
     is_on_grid = answered == (gridded.size, gridded.stop_loss, gridded.take_profit)
     return TargetPosition(
-        symbol=target.symbol,
-        target_size=gridded.size,
-        stop_loss=gridded.stop_loss,
-        take_profit=gridded.take_profit,
-        confidence=float(target.confidence),
-        rationale=target.rationale,
-        margin_usd=target.margin if gridded.size else None,
-        answered=None if is_on_grid else AnsweredTarget(*answered),
+        target.symbol,
+        gridded.size,
+        gridded.stop_loss,
+        gridded.take_profit,
+        float(target.confidence),
+        target.rationale,
+        target.margin if gridded.size else None,
+        None if is_on_grid else AnsweredTarget(*answered),
     )
-
-
-def _usd(amount: Decimal) -> str:
-    return f"{amount:.2f} USD"
 
 
 def _quoted(text: str) -> str:

@@ -20,6 +20,11 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.precision import floor_size, wire
 from wonttrade_dagster.core.protection import is_crossed, protection_px
 
+_LEG_REASONS = (
+    (Leg.STOP_LOSS, "price_moved_past_stop"),
+    (Leg.TAKE_PROFIT, "price_moved_past_take_profit"),
+)
+
 LEG_NAMES: Mapping[Leg, str] = {Leg.STOP_LOSS: "STOP-LOSS", Leg.TAKE_PROFIT: "TAKE-PROFIT"}
 
 
@@ -66,8 +71,10 @@ def on_same_holdings(
         return outcome
     for asset in assets:
         before, now = judged_on.size_base(asset.symbol), account.size_base(asset.symbol)
+        if before == now:
+            continue
         goal = floor_size(outcome.target(asset.symbol).target_size, asset.size_decimals)
-        if before != now and _adds(goal, now):
+        if _adds(goal, now):
             detail = f"{asset.symbol} was {wire(before)} when the decision was judged and is {wire(now)} now"
             return Refusal("account_changed", f"{detail}: a target of {wire(goal)} would add to it")
     return outcome
@@ -81,14 +88,12 @@ def _adds(goal: Decimal, held: Decimal) -> bool:
 def _overtaken(target: TargetPosition, reference_px: Decimal | None) -> Refusal | None:
     if reference_px is None:
         return Refusal("no_reference_price", f"{target.symbol} has no price to plan its orders around")
-    if target.target_size == 0:
+    if not target.target_size:
         return None
-    for leg, reason in (
-        (Leg.STOP_LOSS, "price_moved_past_stop"),
-        (Leg.TAKE_PROFIT, "price_moved_past_take_profit"),
-    ):
+    is_long = target.target_size > 0
+    for leg, reason in _LEG_REASONS:
         px = protection_px(target, leg)
-        if px is not None and is_crossed(leg, px, reference_px, is_long=target.target_size > 0):
+        if px is not None and is_crossed(leg, px, reference_px, is_long=is_long):
             name = LEG_NAMES[leg].lower()
             return Refusal(reason, f"{target.symbol} is at {reference_px}, past its {name} at {px}")
     return None

@@ -5,11 +5,12 @@ Does not belong here: the HTTP call (``adapters.llm``), the judgement itself (``
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, cast
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.decision import JudgementInputs, judge
 from wonttrade_dagster.core.errors import ModelAnswerError, ModelError
 from wonttrade_dagster.core.model import (

@@ -5,10 +5,11 @@ Does not belong here: whether and when an order is wanted (``core.reconcile``), 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
 
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.client_order_id import cloid
 from wonttrade_dagster.core.model import AssetSpec, ExecutionRules, Leg, OrderPurpose, PlaceOrder
 from wonttrade_dagster.core.precision import (
@@ -18,8 +19,12 @@ from wonttrade_dagster.core.precision import (
     tick_px,
     trigger_limit_px,
 )
+from wonttrade_dagster.core.quick_init import quick_init
+
+_PURPOSES = {leg: OrderPurpose(leg.value) for leg in Leg}
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class OrderDesk:
     """Makes the orders of one symbol in one cycle."""
@@ -79,7 +84,7 @@ class OrderDesk:
         Its id is the first of the cycle that no standing order has: a second plan of one cycle must not
         take the order that it replaces for its own.
         """
-        purpose = OrderPurpose(leg.value)
+        purpose = _PURPOSES[leg]
         is_buy = held_base < 0
         return PlaceOrder(
             symbol=self.asset.symbol,
@@ -99,7 +104,7 @@ class OrderDesk:
         downward = (leg is Leg.STOP_LOSS) == is_long
         rounding = PriceRounding.DOWN if downward else PriceRounding.UP
         decimals = self.asset.size_decimals
-        return max(round_price(px, decimals, rounding), tick_px(px, decimals))
+        return round_price(px, decimals, rounding) or tick_px(px, decimals)
 
     def cloid(self, purpose: OrderPurpose, attempt: int) -> str:
         """The client order id of that step of this cycle."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from wonttrade_dagster.core.codec import jsonable
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     ActionResult,
@@ -177,6 +178,10 @@ class AuditSink(ABC):
     @abstractmethod
     def append(self, kind: str, cycle_ms: int, body: Mapping[str, Any]) -> None:
         """Write one record (``decision``, ``execution``, ``cycle_report``, …)."""
+
+    def reply(self, cycle_ms: int, reply: ModelReply) -> None:
+        """Write down a raw reply before it is judged."""
+        self.append("reply", cycle_ms, jsonable(reply))
 
     @abstractmethod
     def applied(self, cycle_ms: int, decision: Decision) -> None:

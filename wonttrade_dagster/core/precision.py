@@ -16,6 +16,9 @@ MAX_SIGNIFICANT_FIGURES = 5
 MAX_PRICE_DECIMALS = 6
 MIN_ORDER_VALUE_USD = Decimal(10)
 TRIGGER_SLIPPAGE_FRACTION = Decimal("0.1")
+_BUY_TRIGGER_ALLOWANCE = 1 + TRIGGER_SLIPPAGE_FRACTION
+_SELL_TRIGGER_ALLOWANCE = 1 - TRIGGER_SLIPPAGE_FRACTION
+_ZERO = Decimal(0)
 _BPS = Decimal(10_000)
 _PLAIN_CHARS = 28
 """Shorter than what a decimal is rounded to, so that nothing of it is lost."""
@@ -53,9 +56,9 @@ def _step(exponent: int) -> Decimal:
 
 def round_price(px: Decimal, size_decimals: int, rounding: PriceRounding) -> Decimal:
     """``px`` on the venue's grid. Raises ``ValueError`` for a price that is not positive and finite."""
-    if not px.is_finite() or px <= 0:
+    if not px.is_finite() or px <= _ZERO:
         raise ValueError(f"a price must be positive and finite, not {px}")
-    return px.quantize(tick_px(px, size_decimals), rounding=rounding.value)
+    return px.quantize(_tick(px.adjusted(), size_decimals), rounding)
 
 
 def marketable_px(
@@ -74,17 +77,17 @@ def trigger_limit_px(trigger_px: Decimal, size_decimals: int, *, is_buy: bool) -
 
     The venue refuses a sell limit above and a buy limit below its trigger ("Invalid TP/SL price").
     """
-    allowance = 1 + (TRIGGER_SLIPPAGE_FRACTION if is_buy else -TRIGGER_SLIPPAGE_FRACTION)
+    allowance = _BUY_TRIGGER_ALLOWANCE if is_buy else _SELL_TRIGGER_ALLOWANCE
     return _outward(trigger_px * allowance, size_decimals, is_up=is_buy)
 
 
 def _outward(px: Decimal, size_decimals: int, *, is_up: bool) -> Decimal:
-    if px <= 0:
+    if px <= _ZERO:
         raise ValueError(f"a price must be positive, not {px}: the allowed slippage eats all of it")
     if is_up:
         return round_price(px, size_decimals, PriceRounding.UP)
     # Below one tick there is no price to sell at: the tick itself is the lowest.
-    return max(round_price(px, size_decimals, PriceRounding.DOWN), tick_px(px, size_decimals))
+    return round_price(px, size_decimals, PriceRounding.DOWN) or tick_px(px, size_decimals)
 
 
 def is_valid_price(px: Decimal, size_decimals: int) -> bool:
@@ -94,7 +97,7 @@ def is_valid_price(px: Decimal, size_decimals: int) -> bool:
 
 def floor_size(size_base: Decimal, size_decimals: int) -> Decimal:
     """``size_base`` toward zero onto the lot grid: never larger than asked. Keeps the sign."""
-    return size_base.quantize(lot_base(size_decimals), rounding=ROUND_DOWN)
+    return size_base.quantize(_step(-size_decimals), ROUND_DOWN)
 
 
 def is_valid_size(size_base: Decimal, size_decimals: int) -> bool:
@@ -112,5 +115,8 @@ def wire(value: Decimal) -> str:
     text = str(value)
     if text[-1] != "0" and "E" not in text and len(text) < _PLAIN_CHARS:
         return text  # mostly it is spelled so already; a format takes three times as long
-    text = format(value.normalize(), "f")
-    return "0" if text in {"-0", "0"} else text
+    normal = value.normalize()
+    text = str(normal)
+    if "E" in text:
+        text = format(normal, "f")
+    return "0" if text == "-0" else text

@@ -25,7 +25,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.prompt_market import price_format
-from wonttrade_dagster.core.prompt_text import ABSENT, age, cycle_name, percent, quoted, signed, usd
+from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, age, cycle_name, percent, quoted, signed, usd
 from wonttrade_dagster.core.quick_init import quick_init
 
 _EXPLANATION_CHARS = 1_200
@@ -192,22 +192,26 @@ def _condition(number_in_plan: int, reading: Reading) -> str:
 
 
 def _market_of(market: MarketSnapshot, symbol: str) -> SymbolMarket | None:
-    return next((m for m in market.markets if m.symbol == symbol), None)
+    for each in market.markets:
+        if each.symbol == symbol:
+            return each
+    return None
 
 
 def _position(
     position: Position, account: AccountSnapshot, market: MarketSnapshot, ages: Mapping[str, str]
 ) -> PositionFacts:
     symbol_market = _market_of(market, position.symbol)
+    fmt = None if symbol_market is None else price_format(symbol_market)
     mark = account.mark_px(position.symbol)
     if mark is None and symbol_market is not None:
         mark = symbol_market.mark_px
     return PositionFacts(
         symbol=position.symbol,
         size=signed(position.size_base),
-        entry=_px(position.entry_px, symbol_market),
-        mark=_px(mark, symbol_market),
-        liquidation=_px(position.liquidation_px, symbol_market),
+        entry=_px(position.entry_px, fmt),
+        mark=_px(mark, fmt),
+        liquidation=_px(position.liquidation_px, fmt),
         pnl_usd=usd(position.unrealized_pnl_usd),
         leverage=position.leverage,
         margin_mode="cross" if position.is_cross else "isolated",
@@ -218,11 +222,11 @@ def _position(
     )
 
 
-def _px(px: Decimal | None, market: SymbolMarket | None) -> str:
+def _px(px: Decimal | None, fmt: PriceFormat | None) -> str:
     # A position in a symbol that is not tracked has no tick here: its numbers stand as the venue sent them.
     if px is None:
         return ABSENT
-    return wire(px) if market is None else price_format(market).px(px)
+    return wire(px) if fmt is None else fmt.px(px)
 
 
 def _is_orphan(order: OpenOrder, account: AccountSnapshot) -> bool:
@@ -230,7 +234,7 @@ def _is_orphan(order: OpenOrder, account: AccountSnapshot) -> bool:
 
 
 def _protection(order: OpenOrder) -> ProtectionFacts:
-    leg = (order.leg or Leg.STOP_LOSS).value
+    leg = order.leg or Leg.STOP_LOSS
     size = "whole position" if order.is_whole_position else wire(order.size_base)
     trigger = ABSENT if order.trigger_px is None else wire(order.trigger_px)
     return ProtectionFacts(f"{order.symbol} {leg}", trigger, size, order.oid)

@@ -37,8 +37,11 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.order_desk import OrderDesk
 from wonttrade_dagster.core.precision import floor_size, is_below_minimum, wire
 from wonttrade_dagster.core.protection import covers, covers_exactly, is_crossed, protection_px, protects
+from wonttrade_dagster.core.quick_init import quick_init
 
+_ZERO = Decimal(0)
 _BPS = Decimal(10_000)
+_LEGS = tuple(Leg)
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class _Draft:
         return (*self.orphans, *self.reductions, *self.protection, *self.growth)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Scene:
     """One symbol as the account shows it."""
@@ -74,7 +78,7 @@ class _Scene:
     def is_remainder(self) -> bool:
         """Worth less than the venue's minimum: what is left of a partly filled order, for instance."""
         reference = self.reference_px
-        return self.held != 0 and reference is not None and is_below_minimum(self.held, reference)
+        return bool(self.held) and reference is not None and is_below_minimum(self.held, reference)
 
     def side(self) -> str:
         return "LONG" if self.held > 0 else "SHORT"
@@ -132,13 +136,9 @@ class PositionReconciler:
         for symbol in self._symbols:
             scene = self._scene(symbol, cycle_ms, account, reference_px)
             self._settle(scene, applied, _target(prior, symbol), draft)
+        refusal = applied if isinstance(applied, Refusal) else None
         return ExecutionPlan(
-            cycle_ms=cycle_ms,
-            actions=draft.actions(),
-            skipped=tuple(draft.skipped),
-            refusal=applied if isinstance(applied, Refusal) else None,
-            alerts=tuple(draft.alerts),
-            account=account,
+            cycle_ms, draft.actions(), tuple(draft.skipped), refusal, tuple(draft.alerts), account
         )
 
     def _settle(
@@ -158,14 +158,14 @@ class PositionReconciler:
         position, triggers = account.position(symbol), account.protection(symbol)
         tag = self._rules.cloid_tag
         return _Scene(
-            symbol=symbol,
-            desk=OrderDesk(self._assets[symbol], cycle_ms, self._rules),
-            position=position,
-            held=position.size_base if position else Decimal(0),
-            reference_px=reference_px.get(symbol),
-            triggers=triggers,
-            ours=tuple(order for order in triggers if is_ours(order.cloid, tag)),
-            tag=tag,
+            symbol,
+            OrderDesk(self._assets[symbol], cycle_ms, self._rules),
+            position,
+            position.size_base if position else _ZERO,
+            reference_px.get(symbol),
+            triggers,
+            tuple([order for order in triggers if is_ours(order.cloid, tag)]),
+            tag,
         )
 
     def _sweep_untracked(self, account: AccountSnapshot, draft: _Draft) -> None:
@@ -183,9 +183,9 @@ class PositionReconciler:
         goal = floor_size(target.target_size, scene.desk.asset.size_decimals)
         if scene.is_remainder and (goal == scene.held or is_below_minimum(goal, _known(scene))):
             self._leave(scene, goal - scene.held, draft)
-        elif scene.held == 0 or scene.held * goal < 0:
+        elif not scene.held or scene.held * goal < _ZERO:
             self._enter_from_flat(scene, target, goal, draft)
-        elif goal == 0 or (goal != scene.held and is_below_minimum(goal, _known(scene))):
+        elif not goal or (goal != scene.held and is_below_minimum(goal, _known(scene))):
             self._close(scene, _close_reason(goal), draft)
         else:
             self._resize(scene, target, prior, goal, draft)
@@ -220,14 +220,14 @@ class PositionReconciler:
     ) -> None:
         """Same side: grow, shrink or stand; then protection for what will be held."""
         delta = goal - scene.held
-        grows = delta * scene.held > 0
-        if delta != 0 and is_below_minimum(delta, _known(scene)):
+        grows = delta * scene.held > _ZERO
+        if delta and is_below_minimum(delta, _known(scene)):
             draft.skipped.append(SkippedDelta(scene.symbol, delta, "below_minimum_value"))
             delta, grows, goal = Decimal(0), False, scene.held
         # While the size stands, leverage follows a changed margin only: the price alone must not move it.
         if grows or (prior is not None and prior.margin_usd != target.margin_usd):
             draft.growth.extend(self._leverage(scene, target))
-        if delta != 0:
+        if delta:
             purpose = OrderPurpose.INCREASE if grows else OrderPurpose.REDUCE
             reason = f"{purpose} {_signed(scene.held)} to {_signed(goal)}"
             order = scene.desk.marketable(purpose, delta, _known(scene), reason)
@@ -270,11 +270,13 @@ class PositionReconciler:
 
     def _usable(self, scene: _Scene, draft: _Draft) -> tuple[OpenOrder, ...]:
         """Our triggers that close the position held; those of the wrong side are orphans."""
-        usable = tuple(order for order in scene.ours if protects(order, scene.held))
+        usable: list[OpenOrder] = []
         for order in scene.ours:
-            if order not in usable:
+            if protects(order, scene.held):
+                usable.append(order)
+            else:
                 draft.orphans.append(_cancel(order, "orphan: cannot reduce the position held"))
-        return usable
+        return tuple(usable)
 
     def _protect(
         self,
@@ -285,11 +287,12 @@ class PositionReconciler:
         actions: list[Action],
         alerts: list[str],
     ) -> None:
-        for leg in Leg:
+        is_long = held > 0
+        for leg in _LEGS:
             px = protection_px(target, leg)
             if px is not None:
-                on_grid = scene.desk.trigger_px(leg, px, is_long=held > 0)
-                of_leg = tuple(order for order in standing if order.leg is leg)
+                on_grid = scene.desk.trigger_px(leg, px, is_long=is_long)
+                of_leg = tuple([order for order in standing if order.leg is leg])
                 self._protect_leg(scene, leg, on_grid, held, of_leg, actions, alerts)
 
     def _protect_leg(
@@ -304,6 +307,8 @@ class PositionReconciler:
     ) -> None:
         """Keep the one that fits and drop its doubles; else the new one first, then the old ones go."""
         kept = next((order for order in standing if self._fits(order, px, held)), None)
+        if kept is not None and len(standing) == 1:
+            return
         after_cloid = None
         if kept is None:
             replaces = standing[0].oid if standing else None
@@ -322,7 +327,9 @@ class PositionReconciler:
     def _fits(self, order: OpenOrder, px: Decimal, held: Decimal) -> bool:
         if order.trigger_px is None or not covers_exactly(order, held):
             return False
-        return abs(order.trigger_px - px) / px * _BPS <= self._rules.min_stop_move_bps
+        return order.trigger_px == px or (
+            abs(order.trigger_px - px) / px * _BPS <= self._rules.min_stop_move_bps
+        )
 
     # --- a decision that is not applied ------------------------------------------------------------
 
@@ -334,7 +341,7 @@ class PositionReconciler:
         if scene.is_remainder:
             self._leave(scene, Decimal(0), draft)
             return
-        for leg in Leg:
+        for leg in _LEGS:
             of_leg = tuple(o for o in scene.triggers if o.leg is leg and protects(o, scene.held))
             if not covers(of_leg, scene.held):
                 closed = self._reinstate(scene, leg, of_leg, prior, draft)
@@ -371,8 +378,10 @@ class PositionReconciler:
 
 def _target(decision: Decision | None, symbol: str) -> TargetPosition | None:
     """The target for ``symbol``; an older decision may not know a symbol that is tracked now."""
-    targets = decision.targets if decision else ()
-    return next((target for target in targets if target.symbol == symbol), None)
+    for target in decision.targets if decision else ():
+        if target.symbol == symbol:
+            return target
+    return None
 
 
 def _cancel(order: OpenOrder, reason: str, *, after_cloid: str | None = None) -> CancelOrder:

@@ -279,9 +279,8 @@ def _decisions(stored: StoredCycle) -> Record:
         outcome=judge_reply(known.reply, inputs),
         prompt=context.prompt,
         first_refusal=_first_refusal(known, inputs),
-        fired=context.fired,
     )
-    return with_identity(with_cost(judged, setting.price), context.prior)
+    return with_identity(with_cost(judged, setting.price), context)
 
 
 def _unanswered(known: DecisionRecord, context: LlmContext, setting: CycleSetting) -> DecisionRecord:

@@ -125,7 +125,7 @@ def _load(text: str) -> dict[str, Any]:
     if len(text) > MAX_REPLY_CHARS:
         detail = f"the reply has {len(text)} characters, more than {MAX_REPLY_CHARS}"
         raise _NotStrictJsonError("reply_too_long", detail)
-    if not text.strip():
+    if not text or text.isspace():
         raise _NotStrictJsonError("reply_empty", "the reply is empty")
     try:
         body = _STRICT_JSON.decode(text)
@@ -156,7 +156,7 @@ def _number(token: str) -> Decimal:
         value = Decimal(token)
     except InvalidOperation:
         return _OUT_OF_RANGE
-    return value if value == 0 or abs(value.adjusted()) <= MAX_EXPONENT else _OUT_OF_RANGE
+    return value if abs(value.adjusted()) <= MAX_EXPONENT or value == 0 else _OUT_OF_RANGE
 
 
 def _refuse_constant(token: str) -> Decimal:

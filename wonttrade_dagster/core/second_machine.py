@@ -4,8 +4,7 @@ Belongs here: how it is noticed and told. Does not belong here: what a journal p
 lease that keeps a second process of this machine out.
 """
 
-from dataclasses import replace
-
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.client_order_id import is_ours
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.core.model import AccountSnapshot, Decision, ExecutionPlan, OpenOrder, Refusal

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from wonttrade_dagster.core.quick_init import quick_init
 
+_ZERO = Decimal(0)
+
 
 class Leg(StrEnum):
     """The two protection orders of a position."""
@@ -83,7 +85,7 @@ class AccountSnapshot:
     def size_base(self, symbol: str) -> Decimal:
         """Signed size held, 0 when flat."""
         position = self.position(symbol)
-        return position.size_base if position else Decimal(0)
+        return _ZERO if position is None else position.size_base
 
     def mark_px(self, symbol: str) -> Decimal | None:
         """Mark read with the account, or None."""

@@ -13,6 +13,7 @@ from wonttrade_dagster.core.model.account import Fill
 from wonttrade_dagster.core.quick_init import quick_init
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class AnsweredTarget:
     """Size and prices as the model wrote them, before they were brought onto the venue's grid."""
@@ -39,6 +40,7 @@ class TargetPosition:
     """What the model wrote, where bringing it onto the venue's grid changed a digit."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A condition that invalidates the plan once it holds; see ``core.invalidation`` for the series."""
@@ -59,6 +61,7 @@ class PriorPlan(StrEnum):
     NONE = "none"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Accepted whole: one target per tracked symbol, explicit zeros included."""
@@ -184,6 +187,7 @@ class DecisionRecord:
         return self.outcome.prior_plan is PriorPlan.REPLACED
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PriorDecision:
     """The last applied decision and how the most recent cycle ended, for prompt and protection.

@@ -53,6 +53,7 @@ class ActionResult:
     answered_at_ms: int = 0
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ExecutionReport:
     """What the venue answered to each action, and the read-back.

@@ -6,7 +6,7 @@ Does not belong here: formulas (``core.indicators``), where the lengths come fro
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from types import MappingProxyType
 
 FURTHER = ("volatility", "roc", "vwap", "bollinger_width", "volume_z_score")
@@ -17,7 +17,7 @@ _FORGOTTEN = 2.0**-53
 """The weight of a first value below which a float no longer shows it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: names that are asked for a dozen times a cycle live in its dict
 class IndicatorSetting:
     """Lengths in bars (``[indicators]``), and which further columns are computed.
 
@@ -45,7 +45,7 @@ class IndicatorSetting:
     volume_z_score_bars: int = 20
     further: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> Mapping[str, str]:
         """Role → column, in the order of the columns."""
         return _names_of(self)
@@ -66,7 +66,7 @@ class IndicatorSetting:
         """Names of all computed columns, in their order."""
         return tuple(self.names.values())
 
-    @property
+    @cached_property
     def window_series(self) -> tuple[str, ...]:
         """Series of a window that a condition may name."""
         names = self.names
@@ -85,7 +85,6 @@ class IndicatorSetting:
         return all(_kept(length, part, bars) < _FORGOTTEN for length, part in (*averages, *wilder))
 
 
-@lru_cache(maxsize=64)  # asked for a dozen times a cycle
 def _names_of(setting: IndicatorSetting) -> Mapping[str, str]:
     macd = setting.macd_suffix
     names = {

@@ -32,6 +32,7 @@ class OrderPurpose(StrEnum):
         return self in (OrderPurpose.OPEN, OrderPurpose.INCREASE)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PlaceOrder:
     """Send one order. ``size_base`` is unsigned; prices lie on the venue's grid.
@@ -64,6 +65,7 @@ class PlaceOrder:
         return Leg.TAKE_PROFIT if self.purpose is OrderPurpose.TAKE_PROFIT else None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class CancelOrder:
     """Cancel one order of ours. ``after_cloid`` waits until that order is confirmed standing."""
@@ -99,6 +101,7 @@ class SkippedDelta:
     reason: str
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PlanBasis:
     """What a plan was made from beside the decision, the account and the market: for whoever plans it again.
