@@ -11,7 +11,7 @@ from typing import Any
 
 from wonttrade_dagster.adapters.clock import FixedClock
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
-from wonttrade_dagster.adapters.simulated import SimulatedExecutor
+from wonttrade_dagster.adapters.simulated import HOUR_MS, SimulatedExecutor
 from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.codec import jsonable
@@ -39,6 +39,8 @@ class BacktestWalk:
     decided_ms: int | None = None
     latency_ms: int = 0
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    _ahead: dict[str, BarStretch] = field(default_factory=dict)
+    """The history of each symbol from the last bars on that were looked at."""
 
     @property
     def busy_until_ms(self) -> int:
@@ -48,6 +50,7 @@ class BacktestWalk:
     def stand(self, decided_ms: int, latency_ms: int, exchange: ExchangeState) -> None:
         """Begin from an account as it was left by the decision of ``decided_ms``."""
         self.decided_ms, self.latency_ms = decided_ms, latency_ms
+        self._ahead.clear()
         self.executor.resume(exchange, self.busy_until_ms)
         self._lived(self.busy_until_ms)
 
@@ -98,10 +101,15 @@ class BacktestWalk:
         found = {}
         for symbol, interval in self.replay.bar_intervals.items():
             since_ms = self.lived_until_ms - 2 * interval_ms(interval)
-            found[symbol] = self.replay.stretch(symbol, since_ms, before_ms)
+            ahead = self._ahead.get(symbol) or self.replay.stretch(symbol, since_ms)
+            found[symbol] = bars = ahead.between(since_ms, before_ms)
+            if bars.start > ahead.start:
+                self._ahead[symbol] = ahead.rows(bars.start, ahead.stop)
         return found
 
     def _funding(self, since_ms: int, to_ms: int) -> dict[str, tuple[tuple[int, float], ...]]:
+        if since_ms // HOUR_MS == to_ms // HOUR_MS:  # stored rates are those of full hours
+            return {}
         replay = self.replay
         return {symbol: replay.funding_between(symbol, since_ms, to_ms) for symbol in replay.bar_intervals}
 

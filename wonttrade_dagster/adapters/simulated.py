@@ -79,6 +79,7 @@ class SimulatedExecutor(Executor):
         self._service = ExecutionService(self.venue, audit, clock, rules, assets)
         self._bar_ms = dict(bar_ms or {})
         self._walked_ms = now_ms
+        self._checked: ExchangeState | None = None
 
     def account(self) -> AccountSnapshot:
         """The simulated account at the last known prices."""
@@ -117,14 +118,16 @@ class SimulatedExecutor(Executor):
             HistoryError: a bar ends after ``to_ms``, or time would run backwards.
             MoneyIdentityError: the account does not add up.
         """
-        stretches = _stretches(bars)
-        self._refuse(to_ms, stretches)
+        ended: dict[str, BarStretch] = {}
+        for symbol, stretch in _stretches(bars).items():
+            ended[symbol] = opened = stretch.rows(stretch.start, stretch.opened_before(to_ms))
+            self._refuse_open(symbol, opened, to_ms)
         if to_ms > self._walked_ms:
             # Whoever booked what had happened until then asks for what is later: the rest of a bar that was
             # half over is, although it opened before.
             state = self.venue.state
             self.venue.state = replace(state, time_ms=max(state.time_ms, self._walked_ms + 1))
-        return self._live(to_ms, stretches, funding)
+        return self._live(to_ms, ended, funding)
 
     def think(self, to_ms: int, bars: Bars, funding: Funding) -> tuple[Event, ...]:
         """Let the account live until ``to_ms`` while a decision is made, maybe into the middle of a bar.
@@ -145,18 +148,22 @@ class SimulatedExecutor(Executor):
             HistoryError: time would run backwards, or the length of a symbol's bars is not known.
             MoneyIdentityError: the account does not add up.
         """
-        unknown = sorted(set(bars) - set(self._bar_ms))
+        unknown = bars.keys() - self._bar_ms.keys()
         if unknown:
-            raise HistoryError(f"how long the bars of {', '.join(unknown)} are is not known")
-        stretches = _stretches(bars)
-        ended = {symbol: self._ended(symbol, stretch, to_ms) for symbol, stretch in stretches.items()}
+            raise HistoryError(f"how long the bars of {', '.join(sorted(unknown))} are is not known")
+        ended: dict[str, BarStretch] = {}
+        opens: dict[str, Decimal] = {}
+        last_ms = 0
+        for symbol, stretch in _stretches(bars).items():
+            row = stretch.opened_before(to_ms - self._bar_ms[symbol] + 1)
+            ended[symbol] = stretch.rows(stretch.start, row)
+            if row < stretch.stop and stretch.open_time_ms[row] <= to_ms:
+                opens[symbol] = exact(stretch.columns.open[row])
+                last_ms = max(last_ms, stretch.open_time_ms[row])
         events = self._live(to_ms, ended, funding)
-        opened = {s: _holding(stretch, ended[s].stop, to_ms) for s, stretch in stretches.items()}
-        starts = {symbol: start for symbol, start in opened.items() if start is not None}
-        if not starts:
+        if not opens:
             return events
-        venue, last_ms = self.venue, max(time_ms for time_ms, _ in starts.values())
-        opens = {symbol: px for symbol, (_, px) in starts.items()}
+        venue = self.venue
         # Just after the open, as in a walked bar, but never after the moment itself.
         at_ms = min(last_ms + 1, to_ms)
         venue.state, more = walk_opens(
@@ -165,55 +172,58 @@ class SimulatedExecutor(Executor):
         venue.history.record(more)
         return events + more
 
-    def _ended(self, symbol: str, stretch: BarStretch, to_ms: int) -> BarStretch:
-        """The bars that have ended by ``to_ms``."""
-        return stretch.rows(stretch.start, stretch.opened_before(to_ms - self._bar_ms[symbol] + 1))
-
-    def _live(self, to_ms: int, bars: Mapping[str, BarStretch], funding: Funding) -> tuple[Event, ...]:
+    def _live(self, to_ms: int, ended: Mapping[str, BarStretch], funding: Funding) -> tuple[Event, ...]:
+        """Until then, through bars that have ended by then."""
         if to_ms < self._walked_ms:
             raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
-        ahead = {symbol: self._unlived(symbol, stretch) for symbol, stretch in bars.items()}
-        table = BarTable.over(ahead)
-        index, end = 0, table.index_of(to_ms)
+        table = BarTable.over({symbol: self._unlived(symbol, bars) for symbol, bars in ended.items()})
+        index, end = 0, len(table.open_time_ms)
         events: list[Event] = []
         for hour_ms, payments in _by_hour(funding, self._walked_ms, to_ms).items():
-            upto = min(table.index_of(hour_ms), end)
+            upto = table.index_of(hour_ms)
             events += self._walk(table, index, upto)
             index = max(index, upto)
             events += self._pay(table, index, hour_ms, payments)
         events += self._walk(table, index, end)
-        for symbol, stretch in bars.items():
-            self._know(symbol, stretch, to_ms)
+        for symbol, bars in ended.items():
+            self._know(symbol, bars)
         self._walked_ms = to_ms
         self.venue.history.record(events)
-        check_identities(self.venue.state)
+        self._check()
         return tuple(events)
 
-    def _refuse(self, to_ms: int, bars: Mapping[str, BarStretch]) -> None:
-        for symbol, stretch in bars.items():
-            end = stretch.opened_before(to_ms)
-            if end == stretch.start:
-                continue
-            last_ms = stretch.open_time_ms[end - 1]
-            if last_ms + self._bar_ms.get(symbol, 0) > to_ms:
-                raise HistoryError(
-                    f"the bar that opens at {last_ms} is still open at {to_ms}: "
-                    "choose a cadence that is a multiple of the bars' length"
-                )
+    def _check(self) -> None:
+        """Whether the account adds up; once for each state of it."""
+        state = self.venue.state
+        if state is not self._checked:
+            check_identities(state)
+            self._checked = state
 
-    def _unlived(self, symbol: str, stretch: BarStretch) -> BarStretch:
+    def _refuse_open(self, symbol: str, bars: BarStretch, to_ms: int) -> None:
+        if bars.start == bars.stop:
+            return
+        last_ms = bars.open_time_ms[bars.stop - 1]
+        if last_ms + self._bar_ms.get(symbol, 0) > to_ms:
+            raise HistoryError(
+                f"the bar that opens at {last_ms} is still open at {to_ms}: "
+                "choose a cadence that is a multiple of the bars' length"
+            )
+
+    def _unlived(self, symbol: str, bars: BarStretch) -> BarStretch:
         """The bars to walk; the one before them gives the price to a symbol that has none."""
         lived_ms = self._walked_ms - self._walked_ms % self._bar_ms.get(symbol, 1)
-        start = stretch.opened_before(lived_ms)
-        if start > stretch.start and symbol not in self.venue.state.marks:
-            self.venue.set_marks({symbol: exact(stretch.columns.close[start - 1])})
-        return stretch.rows(start, stretch.stop)
+        start = bars.opened_before(lived_ms)
+        if start > bars.start and symbol not in self.venue.state.marks:
+            self.venue.set_marks({symbol: exact(bars.columns.close[start - 1])})
+        return bars.rows(start, bars.stop)
 
-    def _know(self, symbol: str, stretch: BarStretch, to_ms: int) -> None:
-        """The last bar that opens before then is the newest that has closed."""
-        end = stretch.opened_before(to_ms)
-        if end > stretch.start:
-            self.venue.known_bars[symbol] = stretch.bar(end - 1)
+    def _know(self, symbol: str, bars: BarStretch) -> None:
+        """The last bar that has ended is the newest that is known."""
+        if bars.start == bars.stop:
+            return
+        known, row = self.venue.known_bars.get(symbol), bars.stop - 1
+        if known is None or known.open_time_ms != bars.open_time_ms[row]:
+            self.venue.known_bars[symbol] = bars.bar(row)
 
     def _walk(self, table: BarTable, start: int, stop: int) -> tuple[Event, ...]:
         if start >= stop:
@@ -238,13 +248,6 @@ class SimulatedExecutor(Executor):
 
 def _stretches(bars: Bars) -> dict[str, BarStretch]:
     return {s: BarStretch.of(each) if isinstance(each, pl.DataFrame) else each for s, each in bars.items()}
-
-
-def _holding(stretch: BarStretch, row: int, to_ms: int) -> tuple[int, Decimal] | None:
-    """Open time and open of the bar at ``row``, unless it opens later than ``to_ms``."""
-    if row >= stretch.stop or stretch.open_time_ms[row] > to_ms:
-        return None
-    return stretch.open_time_ms[row], exact(stretch.columns.open[row])
 
 
 def _by_hour(funding: Funding, after_ms: int, to_ms: int) -> dict[int, dict[str, Decimal]]:

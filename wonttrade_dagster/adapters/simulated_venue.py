@@ -14,6 +14,7 @@ from wonttrade_dagster.core.model import (
     ActionStatus,
     CancelOrder,
     Fill,
+    OpenOrder,
     PlaceOrder,
     SetLeverage,
     Transfer,
@@ -37,6 +38,7 @@ from wonttrade_dagster.core.simulation import (
     average_px,
     bar_quote,
     cancel_order,
+    open_orders,
     place_order,
     set_leverage,
     with_slippage,
@@ -63,10 +65,19 @@ class SimulatedVenue(Venue):
         self.history = History()
         self.known_bars: dict[str, Bar] = {}
         self._clock = clock
+        self._told = state, open_orders(state)
 
     def account(self) -> AccountSnapshot:
         """Everything at the marks of the last step."""
-        return account_snapshot(self.state, self.rules, self._clock.now_ms())
+        return account_snapshot(self.state, self.rules, self._clock.now_ms(), self._open_orders())
+
+    def _open_orders(self) -> tuple[OpenOrder, ...]:
+        """Told anew once an order or a position has changed: most stand for many readings."""
+        state, (of, told) = self.state, self._told
+        if state.orders is not of.orders or state.positions is not of.positions:
+            told = open_orders(state)
+            self._told = state, told
+        return told
 
     def set_marks(self, marks: Mapping[str, Decimal]) -> None:
         """Let these be the prices; nothing fires until bars are walked."""

@@ -191,9 +191,9 @@ class StateLoader:
         return with_activity(now, account, self.with_transfers(activity, account, now))
 
     def _with_leverages(self, account: AccountSnapshot) -> AccountSnapshot:
-        flat = [symbol for symbol in self.symbols if account.position(symbol) is None]
-        told = self.venue.leverages(flat) if flat else {}
-        return replace(account, leverages=tuple(told.items()))
+        held = {position.symbol for position in account.positions}
+        flat = [symbol for symbol in self.symbols if symbol not in held]
+        return replace(account, leverages=tuple(self.venue.leverages(flat).items())) if flat else account
 
 
 def without_equity(account: AccountSnapshot, stage: Stage) -> StageFailure | None:

@@ -55,6 +55,10 @@ class AssetSpec:
     is_delisted: bool = False
     only_isolated: bool = False
 
+    def __hash__(self) -> int:
+        """By the coin alone: it is the key of its maintenance tiers, looked up dozens of times a cycle."""
+        return hash(self.symbol)
+
 
 @dataclass(frozen=True, eq=False)  # without slots: a cached property lives in the instance's dict
 class CandleSeries:

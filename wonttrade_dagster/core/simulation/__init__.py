@@ -28,7 +28,7 @@ The functions (all money ``Decimal``, all times UTC milliseconds)::
     walk_bar(state, symbol, bar, rules, slippage) -> (state, events)
     walk_bars(state, table, rules, slippage) -> (state, events)      # table: BarTable, several symbols
     walk_opens(state, opens, rules, slippage, known, time_ms) -> (state, events)
-    account_snapshot(state, rules, at_ms) -> core.model.AccountSnapshot
+    account_snapshot(state, rules, at_ms, orders) -> core.model.AccountSnapshot
     account_value_usd(state), free_margin_usd(state, rules), liquidation_px(state, symbol, rules)
     check_identities(state)                                          # raises MoneyIdentityError
 
@@ -90,7 +90,7 @@ from wonttrade_dagster.core.simulation.records import (
     VenueRules,
 )
 from wonttrade_dagster.core.simulation.slippage import Slippage, SlippageModel, Taking, slippage_bps
-from wonttrade_dagster.core.simulation.snapshot import account_snapshot
+from wonttrade_dagster.core.simulation.snapshot import account_snapshot, open_orders
 
 __all__ = [
     "Bar",
@@ -137,6 +137,7 @@ __all__ = [
     "margin_used_usd",
     "mark_to",
     "open_account",
+    "open_orders",
     "pay_funding",
     "place_order",
     "set_leverage",

@@ -18,6 +18,7 @@ import polars as pl
 from wonttrade_dagster.core.quick_init import quick_init
 
 PRICES = ("open", "high", "low", "close")
+_NEAR_ROWS = 8
 
 
 @quick_init
@@ -55,12 +56,11 @@ class BarColumns:
         return Bar(open_time_ms, *prices, float(volume or 0.0))
 
     def cut(self, start: int, stop: int) -> "BarColumns":
-        """The candles ``[start, stop)`` alone."""
-        open_, high, low, close = (
-            tuple(column[start:stop]) for column in (self.open, self.high, self.low, self.close)
-        )
-        volume = None if self.volume is None else self.volume[start:stop]
-        return BarColumns(open_, high, low, close, volume)
+        """The candles ``[start, stop)`` alone; as tuples where one bar after the other is looked at."""
+        rows = slice(start, stop)
+        volume = None if self.volume is None else self.volume[rows]
+        high, low = tuple(self.high[rows]), tuple(self.low[rows])
+        return BarColumns(self.open[rows], high, low, self.close[rows], volume)
 
 
 @quick_init
@@ -89,7 +89,7 @@ class BarStretch:
 
     def opened_before(self, time_ms: int) -> int:
         """The row behind the last one that opens before then."""
-        return bisect_left(self.open_time_ms, time_ms, self.start, self.stop)
+        return self._behind(time_ms, self.start)
 
     def rows(self, start: int, stop: int) -> "BarStretch":
         """The rows ``[start, stop)`` of the same candles."""
@@ -97,13 +97,21 @@ class BarStretch:
 
     def between(self, from_ms: int, to_ms: int) -> "BarStretch":
         """Those that open in ``[from_ms, to_ms)``."""
-        return self.rows(self.opened_before(from_ms), self.opened_before(to_ms))
+        start = self.opened_before(from_ms)
+        return self.rows(start, self._behind(to_ms, start))
+
+    def _behind(self, time_ms: int, start: int) -> int:
+        """The same from a row on; among the next rows first, because a walk goes forward by a few."""
+        near = min(start + _NEAR_ROWS, self.stop)
+        row = bisect_left(self.open_time_ms, time_ms, start, near)
+        return row if row < near else bisect_left(self.open_time_ms, time_ms, near, self.stop)
 
     def bar(self, row: int) -> Bar:
         """One of them."""
         return self.columns.bar(row, self.open_time_ms[row])
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class BarTable:
     """Candles of several symbols with common, ascending open times."""
@@ -133,11 +141,14 @@ class BarTable:
     def over(cls, stretches: Mapping[str, BarStretch]) -> "BarTable":
         """As :meth:`of`; rows at the same times, which is the usual, are cut out of their columns."""
         filled = {symbol: stretch for symbol, stretch in stretches.items() if stretch.start < stretch.stop}
-        axes = [tuple(each.open_time_ms[each.start : each.stop]) for each in filled.values()]
-        if any(axis != axes[0] for axis in axes):
-            return cls.of({name: each.frame[each.start : each.stop] for name, each in filled.items()})
+        if not filled:
+            return cls((), {})
+        axis, *others = [each.open_time_ms[each.start : each.stop] for each in filled.values()]
+        for other in others:
+            if other != axis:
+                return cls.of({name: each.frame[each.start : each.stop] for name, each in filled.items()})
         cut = {symbol: each.columns.cut(each.start, each.stop) for symbol, each in filled.items()}
-        return cls(axes[0] if axes else (), cut)
+        return cls(tuple(axis), cut)
 
 
 def _view(column: pl.Series) -> Sequence[Any]:

@@ -26,6 +26,7 @@ from decimal import Decimal
 
 from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.precision import PriceRounding, round_price, tick_px
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.simulation.bar_table import Bar, BarTable
 from wonttrade_dagster.core.simulation.events import Event
 from wonttrade_dagster.core.simulation.identities import check_identities
@@ -121,6 +122,7 @@ def exact(px: float) -> Decimal:
     return Decimal(repr(px))
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Path:
     """The way of one symbol through its bar: where it turns."""
@@ -155,6 +157,7 @@ def _path(state: ExchangeState, symbol: str, bar: Bar) -> _Path:
     return _Path(symbol, low, high, close)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Walker:
     """``bars``: what the slippage of each symbol is measured by."""
@@ -289,9 +292,14 @@ def _is_met(order: StandingOrder, to_px: Decimal, *, is_down: bool) -> bool:
 
 def _met_at_marks(state: ExchangeState, symbols: Collection[str]) -> Sequence[StandingOrder]:
     """The orders that the present prices have reached; what they do moves no price."""
-    marks = state.marks
-    standing = ((o, marks[o.symbol]) for o in state.orders.values() if o.symbol in symbols)
-    return [o for o, px in standing if (is_reached(o, px) if o.is_waiting else _is_through(o, px))]
+    met: list[StandingOrder] = []
+    for order in state.orders.values():
+        symbol = order.request.symbol
+        if symbol in symbols:
+            px = state.marks[symbol]
+            if is_reached(order, px) if order.is_waiting else _is_through(order, px):
+                met.append(order)
+    return met
 
 
 def _is_through(order: StandingOrder, px: Decimal) -> bool:

@@ -24,12 +24,14 @@ def check_identities(state: ExchangeState) -> None:
     _check_value(state)
     _check_positions(state)
     for order in state.orders.values():
-        if order.open_base <= 0 and not order.request.is_whole_position:
+        if order.open_base <= ZERO and not order.request.is_whole_position:
             raise MoneyIdentityError(f"order {order.oid} stands with an open size of {order.open_base}")
 
 
 def _check_value(state: ExchangeState) -> None:
-    unrealized = sum((unrealized_usd(state, p) for p in state.positions.values()), ZERO)
+    unrealized = ZERO
+    for position in state.positions.values():
+        unrealized += unrealized_usd(state, position)
     value = account_value_usd(state)
     booked = state.deposits_usd + state.realized_pnl_usd + unrealized - state.fees_usd - state.funding_usd
     if value == booked:
@@ -50,7 +52,7 @@ def _check_positions(state: ExchangeState) -> None:
                 f"fills of {symbol} sum up to {filled}, but the position holds {state.size_base(symbol)}"
             )
     for position in state.positions.values():
-        if position.size_base == 0 or position.entry_px <= 0:
+        if not position.size_base or position.entry_px <= ZERO:
             raise MoneyIdentityError(f"{position} is not a position")
         if position.symbol not in state.net_filled_base:
             raise MoneyIdentityError(f"the position in {position.symbol} was never filled")

@@ -7,7 +7,7 @@ Formulas: protocol.md §10.1 (verified on recordings), §10.3 (tiers), Hyperliqu
 "Liquidations" for the cross liquidation price.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -47,19 +47,15 @@ class MarginScope:
 
 
 @lru_cache(maxsize=1024)
-def _maintenance_tiers(tiers: tuple[MarginTier, ...], max_leverage: int) -> tuple[MaintenanceTier, ...]:
+def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
+    """Half of the initial margin at maximum leverage, tier by tier, continuous at the bounds."""
     made: list[MaintenanceTier] = []
-    for tier in tiers or (MarginTier(ZERO, max_leverage),):
+    for tier in spec.margin_tiers or (MarginTier(ZERO, spec.max_leverage),):
         rate = Decimal(1) / (2 * tier.max_leverage)
         previous = made[-1] if made else MaintenanceTier(ZERO, ZERO, ZERO)
         deduction = previous.deduction_usd + tier.lower_bound_usd * (rate - previous.rate)
         made.append(MaintenanceTier(tier.lower_bound_usd, rate, deduction))
     return tuple(made)
-
-
-def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
-    """Half of the initial margin at maximum leverage, tier by tier, continuous at the bounds."""
-    return _maintenance_tiers(spec.margin_tiers, spec.max_leverage)
 
 
 def tier_at(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> MaintenanceTier:
@@ -103,13 +99,15 @@ def unrealized_usd(state: ExchangeState, position: PerpPosition) -> Decimal:
 
 def account_value_usd(state: ExchangeState) -> Decimal:
     """Cross and isolated equity together at the state's marks (``marginSummary.accountValue``)."""
-    held = (p.isolated_raw_usd + value_usd(state, p) for p in state.positions.values())
-    return state.cross_raw_usd + sum(held, ZERO)
+    held = ZERO
+    for position in state.positions.values():
+        held += position.isolated_raw_usd + value_usd(state, position)
+    return state.cross_raw_usd + held
 
 
 def cross_positions(state: ExchangeState) -> tuple[PerpPosition, ...]:
     """The positions that share the cross margin."""
-    return tuple(p for p in state.positions.values() if p.is_cross)
+    return tuple([p for p in state.positions.values() if p.is_cross])
 
 
 def margin_used_usd(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> Decimal:
@@ -121,16 +119,19 @@ def margin_used_usd(state: ExchangeState, position: PerpPosition, rules: VenueRu
 
 def cross_value_usd(state: ExchangeState) -> Decimal:
     """``crossMarginSummary.accountValue``."""
-    return state.cross_raw_usd + _total(value_usd(state, p) for p in cross_positions(state))
+    return state.cross_raw_usd + sum((value_usd(state, p) for p in cross_positions(state)), ZERO)
 
 
 def free_margin_usd(state: ExchangeState, rules: VenueRules) -> Decimal:
     """``withdrawable``: cross value − max(Σ cross margin used, 10 % of the cross notional), at least 0."""
-    cross = cross_positions(state)
-    used = _total(margin_used_usd(state, p, rules) for p in cross)
-    notional = _total(abs(value_usd(state, p)) for p in cross)
-    free = cross_value_usd(state) - max(used, MIN_TRANSFER_FRACTION * notional)
-    return max(free, ZERO)
+    held = used = notional = ZERO
+    for position in cross_positions(state):
+        value = value_usd(state, position)
+        size = abs(value)
+        held += value
+        notional += size
+        used += size / state.setting(position.symbol, rules).leverage
+    return max(state.cross_raw_usd + held - max(used, MIN_TRANSFER_FRACTION * notional), ZERO)
 
 
 def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> Decimal:
@@ -141,8 +142,12 @@ def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules
 def cross_scope(state: ExchangeState, rules: VenueRules) -> MarginScope:
     """The cross account as one liquidation unit."""
     cross = cross_positions(state)
-    needed = _total(position_maintenance_usd(state, p, rules) for p in cross)
-    return MarginScope(cross_value_usd(state), needed, cross)
+    held = needed = ZERO
+    for position in cross:
+        value = value_usd(state, position)
+        held += value
+        needed += maintenance_usd(rules.assets[position.symbol], abs(value))
+    return MarginScope(state.cross_raw_usd + held, needed, cross)
 
 
 def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
@@ -154,8 +159,11 @@ def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRul
 def is_any_below_maintenance(state: ExchangeState, rules: VenueRules) -> bool:
     """Whether the cross account or an isolated position would be liquidated at the state's marks."""
     cross = cross_scope(state, rules)
-    isolated = (isolated_scope(state, p, rules) for p in state.positions.values() if not p.is_cross)
-    return bool(cross.positions and cross.is_short) or any(scope.is_short for scope in isolated)
+    if cross.positions and cross.is_short:
+        return True
+    if len(cross.positions) == len(state.positions):
+        return False
+    return any(isolated_scope(state, p, rules).is_short for p in state.positions.values() if not p.is_cross)
 
 
 def scope_of(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
@@ -193,13 +201,7 @@ def liquidation_px_in(
     others = scope.maintenance_usd - _maintenance_usd(tiers, abs(value))
     # Maintenance is convex in the price (the largest of its tiers' lines), so equity falls below it at
     # the first line it meets: the highest root for a long, the lowest for a short.
-    roots = [
-        (fraction * (others - tier.deduction_usd) - rest) / (size - fraction * abs(size) * tier.rate)
-        for tier in tiers
-    ]
-    found = max(roots) if size > 0 else min(roots)
-    return found if found > 0 else None
-
-
-def _total(amounts: Iterable[Decimal]) -> Decimal:
-    return sum(amounts, ZERO)
+    share = fraction * abs(size)
+    roots = [(fraction * (others - tier.deduction_usd) - rest) / (size - share * tier.rate) for tier in tiers]
+    found = max(roots) if size > ZERO else min(roots)
+    return found if found > ZERO else None
