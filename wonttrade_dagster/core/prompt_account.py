@@ -25,7 +25,16 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.prompt_market import price_format
-from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, age, cycle_name, percent, quoted, signed, usd
+from wonttrade_dagster.core.prompt_text import (
+    ABSENT,
+    PriceFormat,
+    age,
+    cycle_name,
+    percent,
+    quoted,
+    signed,
+    usd,
+)
 from wonttrade_dagster.core.quick_init import quick_init
 
 _EXPLANATION_CHARS = 1_200

@@ -6,6 +6,7 @@ Does not belong here: the account and the prior decision (``core.prompt_account`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 from wonttrade_dagster.core.buying_power import allowed_leverage
@@ -104,9 +105,14 @@ class SymbolFacts:
 
 
 def price_format(market: SymbolMarket) -> PriceFormat:
-    """The symbol's formats at its reference price."""
-    px = market.reference_px
-    return PriceFormat.of(tick_px(px, market.asset.size_decimals), px)
+    """The symbol's formats at its reference price; the same object for the same ones."""
+    return _format_at(market.reference_px.adjusted(), market.asset.size_decimals)
+
+
+@lru_cache(maxsize=1024)
+def _format_at(magnitude: int, size_decimals: int) -> PriceFormat:
+    px = Decimal(1).scaleb(magnitude)
+    return PriceFormat.of(tick_px(px, size_decimals), px)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def decimals_of(step: Decimal) -> int:
     return max(-exponent, 0) if isinstance(exponent, int) else 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # one object a format: see ``of``
+@dataclass(frozen=True, slots=True, eq=False)
 class PriceFormat:
     """Number formats of one symbol at its current price.
 
@@ -120,7 +120,8 @@ class PriceFormat:
     @classmethod
     def of(cls, tick: Decimal, px: Decimal) -> "PriceFormat":
         """The formats that belong to a tick and a price."""
-        return _formats(tick, px.adjusted())
+        px_decimals = decimals_of(tick)
+        return cls(tick, px_decimals, max(px_decimals + 1, 4 - px.adjusted()))
 
     @property
     def difference_decimals(self) -> int:
@@ -130,12 +131,6 @@ class PriceFormat:
     def px(self, value: Decimal | float | None) -> str:
         """A price, or ``absent``."""
         return number(value, self.px_decimals)
-
-
-@lru_cache(maxsize=1024)
-def _formats(tick: Decimal, magnitude: int) -> PriceFormat:
-    px_decimals = decimals_of(tick)
-    return PriceFormat(tick, px_decimals, max(px_decimals + 1, 4 - magnitude))
 
 
 @lru_cache(maxsize=8192)  # nine of ten points of a window stood in the prompt of the cycle before
