@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -148,6 +149,7 @@ class BacktestReplayProvider(MarketData):
         self._span = ReplayRange(from_ms, to_ms, history_bars)
         self._assets = assets
         self._indicators = indicators
+        self._is_cut_from_one_pass = lru_cache(maxsize=1)(self._forgets_within)
         self._intervals = (intraday_interval, long_interval)
         self._tapes = self._load_all(history, tuple(symbols))
 
@@ -182,9 +184,9 @@ class BacktestReplayProvider(MarketData):
     def indicators(self, cycle_ms: int, points: int = 10) -> IndicatorSnapshot:
         """Indicators of the last ``points`` closed candles of both windows, cut from one pass if they may."""
         self._refuse_outside(cycle_ms)
-        setting = self._indicators
-        if setting is not None and not setting.forgets_within(self._span.history_bars - points):
-            return IndicatorEngine(points, setting).compute(self.snapshot(cycle_ms))
+        if not self._is_cut_from_one_pass(points):
+            engine = IndicatorEngine(points, self._indicators or USUAL_INDICATORS)
+            return engine.compute(self.snapshot(cycle_ms))
         symbols = tuple(
             SymbolIndicators(
                 symbol,
@@ -274,6 +276,10 @@ class BacktestReplayProvider(MarketData):
             funding_times_ms=tuple(funding["time_ms"].to_list()),
             funding_rates=tuple(funding["rate_hourly"].to_list()),
         )
+
+    def _forgets_within(self, points: int) -> bool:
+        setting = self._indicators
+        return setting is None or setting.forgets_within(self._span.history_bars - points)
 
     def _market(self, tape: _Tape, cycle_ms: int) -> SymbolMarket:
         bars = self._span.history_bars

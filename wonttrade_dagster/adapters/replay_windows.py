@@ -63,15 +63,18 @@ class ReplayWindow:
     step_ms: int
     frame: pl.DataFrame
     enriched: "PlainRows"
+    rows: int = field(init=False)
     _cut: Callable[[int, int], CandleSeries] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.frame.height)
         # The long window is the same for hours.
         object.__setattr__(self, "_cut", lru_cache(maxsize=1)(self._series_of))
 
     def closed(self, cycle_ms: int) -> int:
         """How many candles had closed at or before ``cycle_ms``."""
-        return min(max((cycle_ms - self.first_ms) // self.step_ms, 0), self.frame.height)
+        rows = (cycle_ms - self.first_ms) // self.step_ms
+        return 0 if rows < 0 else min(rows, self.rows)
 
     def series(self, cycle_ms: int, bars: int) -> CandleSeries:
         """The last ``bars`` closed candles, a view."""

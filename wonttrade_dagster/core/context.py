@@ -12,10 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import jinja2
-
 from wonttrade_dagster.core.alerts import protection_alerts
-from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.invalidation import MARKET_SERIES, Reading
 from wonttrade_dagster.core.model import (
     UNBROKEN,
@@ -44,7 +41,6 @@ from wonttrade_dagster.core.prompt_account import (
 )
 from wonttrade_dagster.core.prompt_data import data_block
 from wonttrade_dagster.core.prompt_market import (
-    Printed,
     SymbolFacts,
     SymbolWindows,
     WindowColumns,
@@ -57,12 +53,11 @@ from wonttrade_dagster.core.prompt_names import (
     refuse_other_lengths,
     setting_shown,
 )
+from wonttrade_dagster.core.prompt_template import CompiledTemplate
 from wonttrade_dagster.core.prompt_text import age, cycle_name, quoted, usd, utc_seconds
 from wonttrade_dagster.core.quick_init import quick_init
 
 _ALERT_CHARS = 300
-_NOT_RENDERED = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What rendering raises when a template names what is not there, or computes what cannot be computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,36 +159,15 @@ class _Standing:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    system: jinja2.Template
-    user: jinja2.Template
+    system: CompiledTemplate
+    user: CompiledTemplate
     printer: WindowPrinter
     labels: IndicatorLabels
 
 
-class _Environment(jinja2.Environment):
-    """Finds a printed column at once; Jinja looks for an attribute first, and an error for each is dear."""
-
-    def getattr(self, obj: object, attribute: str) -> object:
-        """``obj.attribute`` of a template."""
-        try:
-            return obj[attribute] if type(obj) is Printed else getattr(obj, attribute)
-        except (AttributeError, KeyError):
-            return super().getattr(obj, attribute)
-
-
 def _compile(template: PromptTemplate, indicators: IndicatorSetting) -> _Compiled:
-    # Markdown, not HTML: nothing to escape. Foreign text is made harmless before it gets here (`quoted`).
-    environment = _Environment(
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    try:
-        system, user = (environment.from_string(s) for s in (template.system_source, template.user_source))
-    except jinja2.TemplateSyntaxError as error:
-        raise ConfigurationError(f"prompt {template.name}, line {error.lineno}: {error.message}") from error
+    sources = (template.system_source, template.user_source)
+    system, user = (CompiledTemplate.of(template.name, source) for source in sources)
     refuse_other_lengths(template.name, template.user_source, indicators)
     printer = WindowPrinter(WindowColumns.of(indicators.names))
     return _Compiled(system, user, printer, labels_of(indicators))
@@ -235,7 +209,7 @@ class ContextBuilder:
         market = inputs.market
         intervals = dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
         standing = self._standing(tuple(m.symbol for m in market.markets), tuple(intervals))
-        user = self._rendered(self._compiled.user, facts=self._facts(inputs, standing.rules))
+        user = self._compiled.user.rendered({"facts": self._facts(inputs, standing.rules)})
         return Prompt(
             system=standing.system,
             user=user,
@@ -269,14 +243,8 @@ class ContextBuilder:
 
     def _told(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> _Standing:
         rules = self._rule_facts(symbols, intervals)
-        system = self._rendered(self._compiled.system, rules=rules)
+        system = self._compiled.system.rendered({"rules": rules})
         return _Standing(rules, system, hashlib.sha256(f"{system}\0".encode()))
-
-    def _rendered(self, template: jinja2.Template, **seen: object) -> str:
-        try:
-            return template.render(**seen)
-        except _NOT_RENDERED as error:
-            raise ConfigurationError(f"prompt {self.template.name}: {error}") from error
 
     def _rule_facts(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> RuleFacts:
         return RuleFacts(

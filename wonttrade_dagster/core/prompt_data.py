@@ -51,8 +51,8 @@ def decimal_json(value: Decimal | None) -> str:
     if value is None:
         return "null"
     text = wire(value)
-    if "." in text and (len(text) > SHORTEST_CHARS or value.adjusted() < _SMALLEST_PLAIN):
-        return repr(float(value))
+    if len(text) > SHORTEST_CHARS or value.adjusted() < _SMALLEST_PLAIN:
+        return repr(int(value) if value == value.to_integral_value() else float(value))
     return text
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
+from types import MappingProxyType
 
 from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.invalidation import FUNDING_PERCENT_DECIMALS
@@ -31,35 +33,41 @@ _PERCENT_DECIMALS = 4
 
 
 class Printed(Mapping[str, str]):
-    """Columns of a window as text, each made when a template first asks for it, by name or by role."""
+    """Columns of a window as text, each made when a template first asks for it, by name or by role.
 
-    __slots__ = ("_columns", "_texts", "_values", "_write")
+    Attributes:
+        columns: what may be asked for → column.
+    """
 
-    def __init__(
-        self,
-        values: Columns,
-        columns: Mapping[str, str],
-        write: Callable[[Sequence[float | None], str], str],
-    ) -> None:
-        """``columns``: what may be asked for → column; ``write``: values and their column → text."""
-        self._values, self._columns, self._write = values, columns, write
+    __slots__ = ("_texts", "_values", "_write")
+    columns: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, values: Columns, write: Callable[[Sequence[float | None], str], str]) -> None:
+        """``write``: values and their column → text."""
+        self._values, self._write = values, write
         self._texts: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, columns: Mapping[str, str]) -> type["Printed"]:
+        """Windows of these columns, which a template finds as attributes, too."""
+        asked = {key: property(itemgetter(key)) for key in columns}
+        return type(cls.__name__, (cls,), {"__slots__": (), "columns": columns} | asked)
 
     def __getitem__(self, key: str) -> str:
         """The text; ``KeyError`` for what is not there."""
         text = self._texts.get(key)
         if text is None:
-            column = self._columns[key]
+            column = self.columns[key]
             text = self._texts[key] = self._write(self._values[column], column)
         return text
 
     def __iter__(self) -> Iterator[str]:
         """Whatever may be asked for."""
-        return iter(self._columns)
+        return iter(self.columns)
 
     def __len__(self) -> int:
         """How much that is."""
-        return len(self._columns)
+        return len(self.columns)
 
 
 @quick_init
@@ -166,6 +174,7 @@ _STEMS = {
 }
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class PrintedWindow:
     """A window as the template sees it, and its newest indicators for the JSON block.
@@ -184,6 +193,7 @@ class WindowPrinter:
 
     def __init__(self, columns: WindowColumns) -> None:
         self._columns = columns
+        self._type = Printed.of(columns.by_key)
         self._decimals = lru_cache(maxsize=64)(columns.decimals)
         self.printed = lru_cache(maxsize=64)(self._printed)
 
@@ -198,10 +208,8 @@ class WindowPrinter:
         def shown(values: Sequence[float | None], column: str) -> str:
             return series(values, decimals[column])
 
-        by_key, values = self._columns.by_key, window.columns
-        facts = WindowFacts(
-            interval, window.height, Printed(values, by_key, latest), Printed(values, by_key, shown)
-        )
+        printed, values = self._type, window.columns
+        facts = WindowFacts(interval, window.height, printed(values, latest), printed(values, shown))
         newest = ((name, window.newest(name)) for name in self._columns.data)
         data = [
             f'"{name}":{"null" if value is None else number_json(value, decimals[name])}'
@@ -210,6 +218,7 @@ class WindowPrinter:
         return PrintedWindow(facts, f"{{{','.join(data)}}}")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class SymbolWindows:
     """Both windows of a symbol, printed as its price asks for."""

@@ -200,6 +200,7 @@ class IndicatorWindow:
         return values[-1] if values else None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class SymbolIndicators:
     """The last points of both windows of a symbol."""
