@@ -50,10 +50,9 @@ def decimal_json(value: Decimal | None) -> str:
     """The number as JSON spells it: a whole one as such, any other as the float nearest to it."""
     if value is None:
         return "null"
-    text = wire(value)
-    if len(text) > SHORTEST_CHARS or value.adjusted() < _SMALLEST_PLAIN:
-        return repr(int(value) if value == value.to_integral_value() else float(value))
-    return text
+    if len(str(value)) <= SHORTEST_CHARS and value.adjusted() >= _SMALLEST_PLAIN:
+        return wire(value)
+    return repr(int(value) if value == value.to_integral_value() else float(value))
 
 
 def _symbol(windows: SymbolWindows, account: AccountSnapshot, limits: RiskLimits) -> str:
