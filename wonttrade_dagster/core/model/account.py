@@ -89,7 +89,10 @@ class AccountSnapshot:
 
     def mark_px(self, symbol: str) -> Decimal | None:
         """Mark read with the account, or None."""
-        return next((px for name, px in self.marks if name == symbol), None)
+        for name, px in self.marks:
+            if name == symbol:
+                return px
+        return None
 
     def leverage(self, symbol: str) -> int | None:
         """The leverage that an order in ``symbol`` would get; None when nobody told."""
