@@ -9,9 +9,6 @@ from decimal import Decimal
 from wonttrade_dagster.core.model import AccountSnapshot, Leg, OpenOrder, Position
 from wonttrade_dagster.core.precision import wire
 
-_STOP_LOSS = Leg.STOP_LOSS  # looking a member up in its class costs more than the comparison
-_ZERO = Decimal(0)
-
 
 def protection_alerts(account: AccountSnapshot) -> tuple[str, ...]:
     """One sentence per position that is not fully covered by stop-losses standing on the venue."""
@@ -21,23 +18,19 @@ def protection_alerts(account: AccountSnapshot) -> tuple[str, ...]:
 
 def stop_coverage_base(position: Position, orders: tuple[OpenOrder, ...]) -> Decimal:
     """Base units of ``position`` that its standing stop-losses would close, at most its size."""
-    size, is_short = abs(position.size_base), position.size_base < _ZERO
-    covered = _ZERO
-    for order in orders:
-        if order.leg is _STOP_LOSS and order.is_buy == is_short:
-            if order.is_whole_position:
-                return size
-            covered += order.size_base
-    return min(covered, size)
+    stops = [o for o in orders if o.leg is Leg.STOP_LOSS and o.is_buy == (position.size_base < 0)]
+    size = abs(position.size_base)
+    if any(stop.is_whole_position for stop in stops):
+        return size
+    return min(sum((stop.size_base for stop in stops), Decimal(0)), size)
 
 
 def stop_alert(position: Position, account: AccountSnapshot) -> str | None:
     """The sentence for one position, None where stop-losses cover it."""
     covered = stop_coverage_base(position, account.protection(position.symbol))
-    size = abs(position.size_base)
+    size, side = abs(position.size_base), "LONG" if position.size_base > 0 else "SHORT"
     if covered >= size:
         return None
-    side = "LONG" if position.size_base > 0 else "SHORT"
     if covered == 0:
         return f"MISSING STOP: THE {side} OF {wire(size)} {position.symbol} HAS NO STOP-LOSS ON THE VENUE"
     return (
