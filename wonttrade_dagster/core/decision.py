@@ -135,9 +135,8 @@ def _by_symbol(
             violations.append(Violation("duplicate_symbol", f"{path}.symbol", f"{symbol} appears twice"))
         else:
             found[symbol] = _Entry(path, target)
-    for name in tracked:
-        if name not in found:
-            violations.append(Violation("missing_symbol", "targets", f"{name} has no target"))
+    missing = [name for name in tracked if name not in found]
+    violations += [Violation("missing_symbol", "targets", f"{name} has no target") for name in missing]
     return found, violations
 
 
