@@ -37,7 +37,7 @@ class Want:
     @property
     def is_flip(self) -> bool:
         """Whether the other side is held now."""
-        return self.size_base * self.held_base < 0
+        return self.size_base * self.held_base < _ZERO
 
     @property
     def increases_exposure(self) -> bool:

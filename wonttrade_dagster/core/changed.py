@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from wonttrade_dagster.core.quick_init import unfrozen
+from wonttrade_dagster.core.quick_init import compiled, unfrozen
 
 if TYPE_CHECKING:
     from dataclasses import replace  # the type checker knows this one, field by field
@@ -41,8 +41,7 @@ def _changer(cls: type) -> Callable[[object, Mapping[str, object]], object]:
         "    return made",
     ]
     scope: dict[str, Any] = {"cls": cls, "open_class": open_class, "names": frozenset(names)}
-    exec("\n".join(lines), scope)  # noqa: S102 (made of the names of our own fields)
-    changed: Callable[[object, Mapping[str, object]], object] = scope["changed"]
+    changed: Callable[[object, Mapping[str, object]], object] = compiled(lines, scope)["changed"]
     return changed
 
 

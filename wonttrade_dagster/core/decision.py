@@ -41,6 +41,7 @@ from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.reply import MAX_VIOLATIONS, Reply, TargetReply, kept, parse_reply
 
 _ZERO = Decimal(0)
+_ONE = Decimal(1)
 _MAX_DETAIL_CHARS = 600
 
 
@@ -111,18 +112,12 @@ class _Gridded:
     """A target on the venue's grid; a price that cannot be a price stays None."""
 
     want: Want
+    size: Decimal
+    held: Decimal
     stop_loss: Decimal | None
     take_profit: Decimal | None
     side: int
     """1 long, −1 short: the side that was asked for, even where less than a lot of it is left."""
-
-    @property
-    def size(self) -> Decimal:
-        return self.want.size_base
-
-    @property
-    def held(self) -> Decimal:
-        return self.want.held_base
 
 
 def _by_symbol(
@@ -132,18 +127,16 @@ def _by_symbol(
     found: dict[str, _Entry] = {}
     violations: list[Violation] = []
     for index, target in enumerate(targets):
-        path = f"targets[{index}]"
-        if target.symbol not in tracked:
-            detail = f"{_quoted(target.symbol)} is not tracked"
+        path, symbol = f"targets[{index}]", target.symbol
+        if symbol not in tracked:
+            detail = f"{_quoted(symbol)} is not tracked"
             violations.append(Violation("unknown_symbol", f"{path}.symbol", detail))
-        elif target.symbol in found:
-            violations.append(
-                Violation("duplicate_symbol", f"{path}.symbol", f"{target.symbol} appears twice")
-            )
+        elif symbol in found:
+            violations.append(Violation("duplicate_symbol", f"{path}.symbol", f"{symbol} appears twice"))
         else:
-            found[target.symbol] = _Entry(path, target)
+            found[symbol] = _Entry(path, target)
     missing = [name for name in tracked if name not in found]
-    violations.extend(Violation("missing_symbol", "targets", f"{name} has no target") for name in missing)
+    violations += [Violation("missing_symbol", "targets", f"{name} has no target") for name in missing]
     return found, violations
 
 
@@ -162,6 +155,8 @@ def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
     held = inputs.account.size_base(target.symbol)
     return _Gridded(
         Want(market.asset, size, held, market.reference_px, target.margin),
+        size,
+        held,
         _price_on_grid(target.stop_loss, decimals),
         _price_on_grid(target.take_profit, decimals),
         0 if not asked else -1 if asked.is_signed() else 1,
@@ -170,13 +165,13 @@ def _on_grid(target: TargetReply, inputs: JudgementInputs) -> _Gridded:
 
 def _judge_target(entry: _Entry, gridded: _Gridded, inputs: JudgementInputs) -> Iterator[Violation]:
     target = entry.target
-    if not 0 <= target.confidence <= 1:
+    if not _ZERO <= target.confidence <= _ONE:
         yield Violation(
             "confidence_out_of_range",
             f"{entry.path}.confidence",
             f"{wire(target.confidence)} is not between 0 and 1",
         )
-    if target.target_size == 0:
+    if not target.target_size:
         yield from _judge_flat(entry)
         return
     yield from _judge_size(entry, gridded)
@@ -196,7 +191,7 @@ def _judge_flat(entry: _Entry) -> Iterator[Violation]:
 
 def _judge_size(entry: _Entry, gridded: _Gridded) -> Iterator[Violation]:
     path, asset = f"{entry.path}.target_size", gridded.want.asset
-    if gridded.size == 0:
+    if not gridded.size:
         detail = f"{wire(entry.target.target_size)} is less than one lot of {asset.symbol}"
         yield Violation("size_below_lot", path, detail)
     # A holding that is kept as it is needs no order, so the venue's minimum does not bind it.
@@ -256,7 +251,8 @@ def _judge_liquidation(entry: _Entry, gridded: _Gridded, account: AccountSnapsho
     stop = gridded.stop_loss
     if position is None or position.liquidation_px is None or stop is None:
         return
-    if gridded.held * gridded.size > 0 and (stop - position.liquidation_px) * gridded.side <= 0:
+    is_beyond = stop <= position.liquidation_px if gridded.side > 0 else stop >= position.liquidation_px
+    if is_beyond and gridded.held * gridded.size > 0:
         detail = f"stop_loss {wire(stop)} lies beyond the liquidation price {wire(position.liquidation_px)}"
         yield Violation("stop_beyond_liquidation", f"{entry.path}.stop_loss", detail)
 

@@ -129,13 +129,14 @@ class _Run:
             )
         if is_fresh:
             self._tell_what_is_bare()
+        fills = self._fills(started_ms - FILL_CLOCK_TOLERANCE_MS)  # may add an alert
         return ExecutionReport(
-            cycle_ms=self.plan.cycle_ms,
-            results=tuple(self.results),
-            fills=self._fills(started_ms - FILL_CLOCK_TOLERANCE_MS),
-            account=self.read_back.account if is_fresh else None,
-            unprotected_seconds=self.read_back.unprotected_seconds(),
-            alerts=tuple(self.alerts),
+            self.plan.cycle_ms,
+            tuple(self.results),
+            fills,
+            self.read_back.account if is_fresh else None,
+            self.read_back.unprotected_seconds(),
+            tuple(self.alerts),
         )
 
     def _attempt(self, action: Action) -> None:
@@ -247,17 +248,17 @@ class _Run:
         account = self.read_back.account
         if account is None:
             return
-        told = " ".join((*self.plan.alerts, *self.alerts))
+        told = (*self.plan.alerts, *self.alerts)
         for position in account.positions:
-            alert = stop_alert(position, account)
-            is_tracked = account.mark_px(position.symbol) is not None
-            if alert and is_tracked and position.symbol not in told:
+            alert, symbol = stop_alert(position, account), position.symbol
+            is_tracked = account.mark_px(symbol) is not None
+            if alert and is_tracked and not any(symbol in sentence for sentence in told):
                 self.alerts.append(alert)
 
     def _fills(self, since_ms: int) -> tuple[Fill, ...]:
         """Fills of this plan's orders; when they cannot be read an alert says so."""
         sent = self.sender.sent.values()
-        if not any(r.filled_base or r.status is ActionStatus.UNKNOWN for r in sent):
+        if not sent or not any(r.filled_base or r.status is ActionStatus.UNKNOWN for r in sent):
             return ()
         cloids, oids = {_cloid(r) for r in sent}, {r.oid for r in sent}
         try:

@@ -26,6 +26,7 @@ from wonttrade_dagster.core.model import (
     Stage,
     StageFailure,
 )
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.reconcile import PositionReconciler
 from wonttrade_dagster.core.second_machine import alone_only, strangers, with_alert
 from wonttrade_dagster.core.state import without_equity
@@ -66,16 +67,15 @@ class Planning:
             assets = state.assets()
         except VenueError as error:
             return self._none(StageFailure(Stage.EXECUTION_PLANS, "venue_unavailable", str(error)))
-        listed = tuple(assets[symbol] for symbol in self.parts.symbols if symbol in assets)
+        listed = tuple([assets[symbol] for symbol in self.parts.symbols if symbol in assets])
         solvent = _solvent_only(account, self._listed_only(assets, outcome))
         if judged_on is not None:
             solvent = on_same_holdings(solvent, listed, judged_on, account)
         others = strangers(self.parts.audit, account, self.parts.rules.cloid_tag)
-        scene = _Scene(
-            self._reconciler(assets), account, {**snapshot_px, **dict(account.marks)}, self._now_ms()
-        )
+        prices = dict(snapshot_px) | dict(account.marks)
+        scene = _Scene(self._reconciler(assets), account, prices, self._now_ms())
         made, prior_cycle_ms = self._take_on(scene, alone_only(others, solvent))
-        oids = tuple(order.oid for order in others)
+        oids = tuple([order.oid for order in others])
         basis = PlanBasis(scene.now_ms, listed, prior_cycle_ms, oids, self.parts.setting)
         return with_alert(others, replace(made, basis=basis))
 
@@ -158,6 +158,7 @@ def _solvent_only(account: AccountSnapshot, outcome: Decision | Refusal) -> Deci
     return Refusal(failure.reason, failure.detail)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class _Scene:
     """What one planning sees of the world: read once, whatever the outcome turns into."""

@@ -8,6 +8,7 @@ is of an unfrozen class with the same slots while its fields are set: plain assi
 interpreter turns into stores, take a quarter of the time.
 """
 
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields
 from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, TypeVar
@@ -69,5 +70,10 @@ def _compiled(told: tuple[Field[Any], ...], cls: type, defaults: dict[str, Any])
     lines.append("    self.__class__ = _class")
     if hasattr(cls, "__post_init__"):
         lines.append("    self.__post_init__()")
-    exec("\n".join(lines), scope)  # noqa: S102 (made of the names of our own fields)
-    return scope["__init__"]
+    return compiled(lines, scope)["__init__"]
+
+
+def compiled(lines: Sequence[str], scope: dict[str, Any]) -> dict[str, Any]:
+    """``scope`` with what ``lines`` of Python define in it; they are made of the names of our own fields."""
+    exec("\n".join(lines), scope)  # noqa: S102 (of nothing that came from outside)
+    return scope

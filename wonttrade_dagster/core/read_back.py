@@ -54,7 +54,8 @@ class ReadBack:
 
     def is_fresh(self) -> bool:
         """Whether the account shows what has been sent so far; reads it if it does not yet."""
-        return self._until(lambda _: True, is_stale=self.has_changed)
+        is_known = self.account is not None and not self.has_changed
+        return is_known or self.read() is not None
 
     def holds(self, symbol: str, size_base: Decimal, *, patient: bool) -> bool:
         """Whether the account holds exactly that; ``patient`` where an answer promised it."""
@@ -86,6 +87,8 @@ class ReadBack:
 
     def unprotected_seconds(self) -> tuple[tuple[str, float], ...]:
         """Per symbol that was filled: until its stop was seen standing, or until now."""
+        if not self.exposures:
+            return ()
         now_ms = self.clock.now_ms()
         return tuple(
             (symbol, ((now_ms if e.confirmed_ms is None else e.confirmed_ms) - e.since_ms) / 1000)

@@ -193,6 +193,8 @@ class Safeguard:
 
     def confirm(self) -> None:
         """See every stop among the open orders; send again what the venue does not know; tell the rest."""
+        if not self.read_back.exposures:
+            return
         stops = {
             c for e in self.read_back.exposures.values() if e.confirmed_ms is None for c in e.stop_cloids
         }

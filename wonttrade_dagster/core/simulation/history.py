@@ -57,7 +57,13 @@ class History:
 
     def funding_paid_usd(self, since_ms: int, until_ms: int) -> Decimal:
         """Funding paid (+) or received (−) in ``[since_ms, until_ms)``."""
-        return sum((f.paid_usd for f in self.fundings if since_ms <= f.time_ms < until_ms), ZERO)
+        due: list[Decimal] = []
+        for payment in reversed(self.fundings):
+            if payment.time_ms < since_ms:
+                break
+            if payment.time_ms < until_ms:
+                due.append(payment.paid_usd)
+        return sum(reversed(due), ZERO)
 
     def oid(self, cloid: str) -> int | None:
         """The latest order of a client order id, or None."""
