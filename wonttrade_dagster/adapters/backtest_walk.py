@@ -39,8 +39,8 @@ class BacktestWalk:
     decided_ms: int | None = None
     latency_ms: int = 0
     events: list[Mapping[str, Any]] = field(default_factory=list)
-    _ahead: dict[str, BarStretch] = field(default_factory=dict)
-    """The history of each symbol from the last bars on that were looked at."""
+    _rows: dict[str, int] = field(default_factory=dict)
+    """Of each symbol, the first one that was looked at last."""
 
     @property
     def busy_until_ms(self) -> int:
@@ -50,7 +50,6 @@ class BacktestWalk:
     def stand(self, decided_ms: int, latency_ms: int, exchange: ExchangeState) -> None:
         """Begin from an account as it was left by the decision of ``decided_ms``."""
         self.decided_ms, self.latency_ms = decided_ms, latency_ms
-        self._ahead.clear()
         self.executor.resume(exchange, self.busy_until_ms)
         self._lived(self.busy_until_ms)
 
@@ -101,10 +100,9 @@ class BacktestWalk:
         found = {}
         for symbol, interval in self.replay.bar_intervals.items():
             since_ms = self.lived_until_ms - 2 * interval_ms(interval)
-            ahead = self._ahead.get(symbol) or self.replay.stretch(symbol, since_ms)
-            found[symbol] = bars = ahead.between(since_ms, before_ms)
-            if bars.start > ahead.start:
-                self._ahead[symbol] = ahead.rows(bars.start, ahead.stop)
+            near = self._rows.get(symbol, 0)
+            found[symbol] = bars = self.replay.stretch(symbol, since_ms, before_ms, near)
+            self._rows[symbol] = bars.start
         return found
 
     def _funding(self, since_ms: int, to_ms: int) -> dict[str, tuple[tuple[int, float], ...]]:

@@ -201,10 +201,12 @@ class BacktestReplayProvider(MarketData):
         """The finest candles of ``symbol`` opened in ``[from_ms, to_ms)``, in ``CANDLE_SCHEMA``."""
         return self._tapes[symbol].finest.between(from_ms, to_ms)
 
-    def stretch(self, symbol: str, from_ms: int) -> BarStretch:
-        """The same candles from then on, to be walked."""
-        walked = self._tapes[symbol].walked
-        return walked.rows(walked.opened_before(from_ms), walked.stop)
+    def stretch(self, symbol: str, from_ms: int, to_ms: int, near: int = 0) -> BarStretch:
+        """The same candles, to be walked: asked for twice a cycle, a few rows each time.
+
+        ``near``: a row a few before them, such as the first one of the last answer.
+        """
+        return self._tapes[symbol].walked.between(from_ms, to_ms, near)
 
     def funding_between(self, symbol: str, from_ms: int, to_ms: int) -> tuple[tuple[int, float], ...]:
         """Time and hourly rate of the funding due in ``(from_ms, to_ms]``.

@@ -176,7 +176,14 @@ class SimulatedExecutor(Executor):
         """Until then, through bars that have ended by then."""
         if to_ms < self._walked_ms:
             raise HistoryError(f"the simulated account stands at {self._walked_ms}, not before {to_ms}")
-        table = BarTable.over({symbol: self._unlived(symbol, bars) for symbol, bars in ended.items()})
+        unlived = {symbol: self._unlived(symbol, bars) for symbol, bars in ended.items()}
+        table = BarTable.over(
+            {
+                symbol: bars.rows(unlived[symbol], bars.stop)
+                for symbol, bars in ended.items()
+                if unlived[symbol] < bars.stop
+            }
+        )
         index, end = 0, len(table.open_time_ms)
         events: list[Event] = []
         for hour_ms, payments in _by_hour(funding, self._walked_ms, to_ms).items():
@@ -209,13 +216,13 @@ class SimulatedExecutor(Executor):
                 "choose a cadence that is a multiple of the bars' length"
             )
 
-    def _unlived(self, symbol: str, bars: BarStretch) -> BarStretch:
-        """The bars to walk; the one before them gives the price to a symbol that has none."""
+    def _unlived(self, symbol: str, bars: BarStretch) -> int:
+        """The first row to walk; the bar before them gives the price to a symbol that has none."""
         lived_ms = self._walked_ms - self._walked_ms % self._bar_ms.get(symbol, 1)
         start = bars.opened_before(lived_ms)
         if start > bars.start and symbol not in self.venue.state.marks:
             self.venue.set_marks({symbol: exact(bars.columns.close[start - 1])})
-        return bars.rows(start, bars.stop)
+        return start
 
     def _know(self, symbol: str, bars: BarStretch) -> None:
         """The last bar that has ended is the newest that is known."""

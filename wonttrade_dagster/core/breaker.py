@@ -8,7 +8,7 @@ when it works, else open for twice as long, up to ``max_pause_ms``.
 """
 
 from wonttrade_dagster.core.changed import replace
-from wonttrade_dagster.core.model import BreakerRules, BreakerState, Refusal
+from wonttrade_dagster.core.model import UNBROKEN, BreakerRules, BreakerState, Refusal
 from wonttrade_dagster.core.utc import utc_text
 
 FAILURES = frozenset(
@@ -59,8 +59,8 @@ def after_cycle(
     if name not in FAILURES:
         if was_open and not was_asked:
             return state
-        return replace(state, open_until_ms=None, closed_at_ms=cycle_ms) if was_open else BreakerState()
-    row = state if state.closed_at_ms is None else BreakerState()
+        return replace(state, open_until_ms=None, closed_at_ms=cycle_ms) if was_open else UNBROKEN
+    row = state if state.closed_at_ms is None else UNBROKEN
     failed = replace(
         row,
         failures=row.failures + 1,

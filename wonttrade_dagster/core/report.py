@@ -33,6 +33,7 @@ from wonttrade_dagster.core.precision import wire
 from wonttrade_dagster.core.spending import after_calls
 from wonttrade_dagster.core.state import Activity
 
+_ZERO = Decimal(0)
 _FAILED = frozenset({ActionStatus.ERROR, ActionStatus.UNKNOWN})
 
 
@@ -59,12 +60,12 @@ def build_report(
     plan: ExecutionPlan = stages[Stage.EXECUTION_PLANS]
     execution: ExecutionReport = stages[Stage.EXECUTIONS]
     record: DecisionRecord = stages[Stage.DECISIONS]
-    happened = activity or Activity((), Decimal(0), cycle_ms)
+    happened = activity or Activity((), _ZERO, cycle_ms)
     return CycleReport(
         cycle_ms,
         *_verdict(record, plan, execution),
         actions_planned=len(plan.actions),
-        actions_failed=sum(result.status in _FAILED for result in execution.results),
+        actions_failed=sum([result.status in _FAILED for result in execution.results]),
         model_latency_ms=record.reply.latency_ms if record.reply else None,
         finished_at_ms=now_ms,
         alerts=plan.alerts + execution.alerts + happened.alerts,
@@ -88,7 +89,7 @@ class _Holdings(TypedDict):
 def _holdings(account: AccountSnapshot | None) -> _Holdings:
     if account is None:
         return _Holdings(account_value_usd=None, positions=(), protection=())
-    protection = tuple(order for order in account.open_orders if order.leg is not None)
+    protection = tuple([order for order in account.open_orders if order.leg is not None])
     return _Holdings(
         account_value_usd=account.account_value_usd, positions=account.positions, protection=protection
     )
@@ -97,7 +98,7 @@ def _holdings(account: AccountSnapshot | None) -> _Holdings:
 def _failures(stages: Mapping[Stage, Any]) -> tuple[StageFailure, ...]:
     """Each once, by the name of its stage: what failed early is carried on as the record of later stages."""
     failures = {record for record in stages.values() if isinstance(record, StageFailure)}
-    return tuple(sorted(failures, key=lambda failure: failure.stage))
+    return tuple(sorted(failures, key=lambda failure: failure.stage)) if failures else ()
 
 
 def _verdict(
@@ -112,7 +113,7 @@ def _verdict(
     unsent = [result.message for result in execution.results if _is_unsent_entry(result)]
     if unsent:
         return "failed", "entry_not_sent", "; ".join(sorted(set(unsent)))
-    short = "".join(f"; {_shortfall(result)}" for result in execution.results if _shortfall(result))
+    short = "".join([_shortfall(result) for result in execution.results])
     return "applied", "applied", f"{len(execution.results)} actions done{short}"
 
 
@@ -124,20 +125,20 @@ def _is_unsent_entry(result: ActionResult) -> bool:
 
 
 def _shortfall(result: ActionResult) -> str:
-    """What an order that filled in part left open; "" for every other action."""
+    """What an order that filled in part left open, after a semicolon; "" for every other action."""
     order = result.action
     if not isinstance(order, PlaceOrder) or result.status is not ActionStatus.FILLED:
         return ""
     if order.leg is not None or result.filled_base >= order.size_base:
         return ""
     filled, wanted = wire(result.filled_base), wire(order.size_base)
-    return f"the {order.purpose} of {order.symbol} filled {filled} of {wanted}"
+    return f"; the {order.purpose} of {order.symbol} filled {filled} of {wanted}"
 
 
 def _book(performance: PerformanceSoFar | None, activity: Activity | None) -> PerformanceSoFar | None:
     if performance is None or activity is None:
         return performance
-    fees_usd = sum((fill.fee_usd for fill in activity.fills), Decimal(0))
+    fees_usd = sum([fill.fee_usd for fill in activity.fills], _ZERO)
     return replace(
         performance,
         fees_usd=performance.fees_usd + fees_usd,
@@ -208,7 +209,7 @@ def _held_since(report: CycleReport, last: CycleReport | None) -> tuple[tuple[st
     before = {p.symbol: p.size_base for p in last.positions} if last else {}
     held = {}
     for position in report.positions:
-        same_side = before.get(position.symbol, Decimal(0)) * position.size_base > 0
+        same_side = before.get(position.symbol, _ZERO) * position.size_base > _ZERO
         since_ms = known.get(position.symbol) if same_side or position.symbol not in before else None
         held[position.symbol] = report.cycle_ms if since_ms is None else since_ms
     return tuple(held.items())

@@ -23,6 +23,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.plausibility import offences
 from wonttrade_dagster.core.ports import MarketData, Venue
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.transfers import (
     TOLERANCE_USD,
     WAITS,
@@ -37,6 +38,7 @@ from wonttrade_dagster.core.transfers import (
 )
 
 HOUR_MS = 3_600_000
+_ZERO = Decimal(0)
 FUNDING_LAG_MS = 60_000
 """A payment is stamped some milliseconds past its hour: it is asked for until so long after it."""
 
@@ -44,6 +46,7 @@ MOST_TOLD = 5
 """Offences named in the failure of an implausible market."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Activity:
     """What the account did between two reports, whoever caused it.
@@ -61,7 +64,7 @@ class Activity:
     funding_paid_usd: Decimal
     until_ms: int
     transfers: tuple[Transfer, ...] = ()
-    withheld_usd: Decimal = Decimal(0)
+    withheld_usd: Decimal = _ZERO
     alerts: tuple[str, ...] = ()
 
 
@@ -133,9 +136,9 @@ class StateLoader:
 
         ``until_ms`` must not lie ahead of the venue's clock: what it stamps later would never be booked.
         """
-        fills = tuple(fill for fill in self.venue.fills(since_ms) if fill.time_ms < until_ms)
+        fills = tuple([fill for fill in self.venue.fills(since_ms) if fill.time_ms < until_ms])
         is_due = (since_ms - FUNDING_LAG_MS) // HOUR_MS < (until_ms - 1) // HOUR_MS
-        paid_usd = self.venue.funding_paid_usd(since_ms, until_ms) if is_due else Decimal(0)
+        paid_usd = self.venue.funding_paid_usd(since_ms, until_ms) if is_due else _ZERO
         return Activity(fills, paid_usd, until_ms)
 
     def with_transfers(
@@ -198,7 +201,7 @@ class StateLoader:
 
 def without_equity(account: AccountSnapshot, stage: Stage) -> StageFailure | None:
     """Why nothing may be opened on an account that is worth nothing; None for any other."""
-    if account.account_value_usd > 0:
+    if account.account_value_usd > _ZERO:
         return None
     detail = f"the account is worth {account.account_value_usd} USD: deposit before trading"
     return StageFailure(stage, "account_without_equity", detail)
@@ -211,10 +214,9 @@ def performance_at(account: AccountSnapshot, last: CycleReport | None, cycle_ms:
     the last report: it is sampled once a cycle, when the cycle reports.
     """
     if last is None or last.performance is None:
-        zero = Decimal(0)
         booking = booking_of(account, account.venue_time_ms or account.taken_at_ms)
         value_usd = account.account_value_usd
-        return PerformanceSoFar(value_usd, 0.0, None, zero, zero, cycle_ms, 1, booking=booking)
+        return PerformanceSoFar(value_usd, 0.0, None, _ZERO, _ZERO, cycle_ms, 1, booking=booking)
     before = last.performance
     fraction = return_at(before, account.account_value_usd)
     return replace(before, invocations=before.invocations + 1, return_fraction=fraction)
@@ -230,7 +232,7 @@ def with_activity(
 def booked(performance: PerformanceSoFar, account: AccountSnapshot, activity: Activity) -> PerformanceSoFar:
     """The performance with its money booked: all of it, or what is explained while the rest is waited for."""
     booking = performance.booking
-    if booking is None or activity.withheld_usd == 0:
+    if booking is None or not activity.withheld_usd:
         return replace(performance, booking=booking_of(account, activity.until_ms))
     earned = earned_usd(booking, activity.fills, activity.funding_paid_usd)
     waiting = replace(booking, cash_usd=booking.cash_usd + earned, waited=booking.waited + 1)

@@ -37,7 +37,7 @@ ZERO, ONE = Decimal(0), Decimal(1)
 
 def cash_usd(account: AccountSnapshot) -> Decimal:
     """The account's money without what its positions have gained: marks have no part in it."""
-    return account.account_value_usd - sum((p.unrealized_pnl_usd for p in account.positions), ZERO)
+    return account.account_value_usd - sum([p.unrealized_pnl_usd for p in account.positions], ZERO)
 
 
 def booking_of(account: AccountSnapshot, until_ms: int) -> Booking:
@@ -47,8 +47,11 @@ def booking_of(account: AccountSnapshot, until_ms: int) -> Booking:
 
 def earned_usd(booking: Booking, fills: Iterable[Fill], funding_paid_usd: Decimal) -> Decimal:
     """What fills and funding made of the account's money since a booking."""
-    later = (fill for fill in fills if fill.time_ms >= booking.until_ms)
-    return sum((fill.closed_pnl_usd - fill.fee_usd for fill in later), -funding_paid_usd)
+    earned = -funding_paid_usd
+    for fill in fills:
+        if fill.time_ms >= booking.until_ms:
+            earned += fill.closed_pnl_usd - fill.fee_usd
+    return earned
 
 
 def is_only_funded(booking: Booking, account: AccountSnapshot, before: Iterable[Position]) -> bool:
@@ -60,19 +63,19 @@ def is_only_funded(booking: Booking, account: AccountSnapshot, before: Iterable[
         before: the positions at the booking.
     """
     paid_before = {p.symbol: p.funding_since_open_usd for p in before}
-    paid = (p.funding_since_open_usd - paid_before.get(p.symbol, ZERO) for p in account.positions)
+    paid = [p.funding_since_open_usd - paid_before.get(p.symbol, ZERO) for p in account.positions]
     return abs(cash_usd(account) - booking.cash_usd + sum(paid, ZERO)) <= TOLERANCE_USD
 
 
 def net_usd(transfers: Iterable[Transfer]) -> Decimal:
     """Paid in (+) or taken out (−), as far as it is known."""
-    return sum((transfer.usd for transfer in transfers if transfer.usd is not None), ZERO)
+    return sum([transfer.usd for transfer in transfers if transfer.usd is not None], ZERO)
 
 
 def growth(performance: PerformanceSoFar, value_usd: Decimal) -> Decimal:
     """What one dollar of the opening equity has become at an account value; never below 0."""
     basis = performance.basis or ReturnBasis(ONE, performance.opening_equity_usd)
-    if basis.value_usd <= 0:  # all of it was taken out: nothing is earned or lost until the next deposit
+    if basis.value_usd <= ZERO:  # all of it was taken out: nothing is earned or lost until the next deposit
         return basis.growth
     return max(ZERO, basis.growth * value_usd / basis.value_usd)
 
@@ -100,7 +103,7 @@ def after_transfers(
         transfers: since the booking.
     """
     moved_usd, booking = net_usd(transfers), performance.booking
-    if moved_usd == 0 or booking is None:
+    if not moved_usd or booking is None:
         return at_value(performance, value_usd)
     grown, invested_usd = growth(performance, booking.value_usd), booking.value_usd + max(moved_usd, ZERO)
     if invested_usd > 0:
@@ -112,7 +115,7 @@ def after_transfers(
 
 def is_emptied(performance: PerformanceSoFar) -> bool:
     """Whether the account's money was taken out: it earns and loses nothing until the next deposit."""
-    return performance.basis is not None and performance.basis.value_usd <= 0
+    return performance.basis is not None and performance.basis.value_usd <= ZERO
 
 
 def transfer_alerts(transfers: Iterable[Transfer], rest_usd: Decimal) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ class AccountSnapshot:
         return tuple([o for o in self.open_orders if o.symbol == symbol and o.leg is not None])
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class ReturnSums:
     """What a Sharpe ratio needs to know of all returns so far, whatever their number.
@@ -160,6 +161,7 @@ class ReturnBasis:
     value_usd: Decimal
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Booking:
     """Up to where the account's money is explained by trades, funding and transfers.

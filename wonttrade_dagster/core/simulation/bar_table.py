@@ -89,22 +89,25 @@ class BarStretch:
 
     def opened_before(self, time_ms: int) -> int:
         """The row behind the last one that opens before then."""
-        return self._behind(time_ms, self.start)
+        return bisect_left(self.open_time_ms, time_ms, self.start, self.stop)
 
     def rows(self, start: int, stop: int) -> "BarStretch":
         """The rows ``[start, stop)`` of the same candles."""
+        if start == self.start and stop == self.stop:
+            return self
         return BarStretch(self.frame, self.open_time_ms, self.columns, start, stop)
 
-    def between(self, from_ms: int, to_ms: int) -> "BarStretch":
-        """Those that open in ``[from_ms, to_ms)``."""
-        start = self.opened_before(from_ms)
+    def between(self, from_ms: int, to_ms: int, near: int = 0) -> "BarStretch":
+        """Those that open in ``[from_ms, to_ms)``; ``near``: a row a few before them, where one is known."""
+        is_before = self.start < near < self.stop and self.open_time_ms[near - 1] < from_ms
+        start = self._behind(from_ms, near if is_before else self.start)
         return self.rows(start, self._behind(to_ms, start))
 
     def _behind(self, time_ms: int, start: int) -> int:
-        """The same from a row on; among the next rows first, because a walk goes forward by a few."""
-        near = min(start + _NEAR_ROWS, self.stop)
-        row = bisect_left(self.open_time_ms, time_ms, start, near)
-        return row if row < near else bisect_left(self.open_time_ms, time_ms, near, self.stop)
+        """From a row on, and among the next rows first: a walk goes forward by a few."""
+        end = min(start + _NEAR_ROWS, self.stop)
+        row = bisect_left(self.open_time_ms, time_ms, start, end)
+        return row if row < end else bisect_left(self.open_time_ms, time_ms, end, self.stop)
 
     def bar(self, row: int) -> Bar:
         """One of them."""

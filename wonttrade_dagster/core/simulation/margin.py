@@ -112,9 +112,12 @@ def cross_positions(state: ExchangeState) -> tuple[PerpPosition, ...]:
 
 def margin_used_usd(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> Decimal:
     """Cross: position value / leverage; isolated: its equity."""
-    if position.is_cross:
-        return abs(value_usd(state, position)) / state.setting(position.symbol, rules).leverage
-    return position.isolated_raw_usd + value_usd(state, position)
+    return used_at_usd(position, value_usd(state, position), state.setting(position.symbol, rules).leverage)
+
+
+def used_at_usd(position: PerpPosition, value_usd: Decimal, leverage: int) -> Decimal:
+    """:func:`margin_used_usd` of a position whose value and leverage are known already."""
+    return abs(value_usd) / leverage if position.is_cross else position.isolated_raw_usd + value_usd
 
 
 def cross_value_usd(state: ExchangeState) -> Decimal:
@@ -127,11 +130,15 @@ def free_margin_usd(state: ExchangeState, rules: VenueRules) -> Decimal:
     held = used = notional = ZERO
     for position in cross_positions(state):
         value = value_usd(state, position)
-        size = abs(value)
         held += value
-        notional += size
-        used += size / state.setting(position.symbol, rules).leverage
-    return max(state.cross_raw_usd + held - max(used, MIN_TRANSFER_FRACTION * notional), ZERO)
+        notional += abs(value)
+        used += used_at_usd(position, value, state.setting(position.symbol, rules).leverage)
+    return free_of_usd(state.cross_raw_usd + held, used, notional)
+
+
+def free_of_usd(equity_usd: Decimal, used_usd: Decimal, notional_usd: Decimal) -> Decimal:
+    """:func:`free_margin_usd` of a cross account that is summed up already."""
+    return max(equity_usd - max(used_usd, MIN_TRANSFER_FRACTION * notional_usd), ZERO)
 
 
 def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> Decimal:

@@ -4,16 +4,19 @@ Belongs here: the reading of a state into the contracts of ``core.model``.
 Does not belong here: arithmetic (``margin``).
 """
 
+from decimal import Decimal
+
 from wonttrade_dagster.core.model import AccountSnapshot, OpenOrder, Position
 from wonttrade_dagster.core.simulation.margin import (
     MarginScope,
     account_value_usd,
     cross_scope,
-    free_margin_usd,
+    free_of_usd,
     isolated_scope,
     liquidation_px_in,
-    margin_used_usd,
     unrealized_usd,
+    used_at_usd,
+    value_usd,
 )
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
@@ -39,13 +42,22 @@ def account_snapshot(
         orders: its :func:`open_orders`, where they are known.
     """
     cross = cross_scope(state, rules)
-    positions = tuple([_position(state, p, rules, cross) for p in state.positions.values()])
+    positions: list[Position] = []
+    used = cross_used = notional = ZERO
+    for held in state.positions.values():
+        value = value_usd(state, held)
+        position = _position(state, held, value, rules, cross)
+        positions.append(position)
+        used += position.margin_used_usd
+        if held.is_cross:
+            cross_used += position.margin_used_usd
+            notional += abs(value)
     return AccountSnapshot(
         state.time_ms if at_ms is None else max(state.time_ms, at_ms),
         account_value_usd(state),
-        free_margin_usd(state, rules),
-        sum([position.margin_used_usd for position in positions], ZERO),
-        positions,
+        free_of_usd(cross.equity_usd, cross_used, notional),
+        used,
+        tuple(positions),
         open_orders(state) if orders is None else orders,
         tuple(state.marks.items()),
     )
@@ -57,7 +69,7 @@ def open_orders(state: ExchangeState) -> tuple[OpenOrder, ...]:
 
 
 def _position(
-    state: ExchangeState, position: PerpPosition, rules: VenueRules, cross: MarginScope
+    state: ExchangeState, position: PerpPosition, value: Decimal, rules: VenueRules, cross: MarginScope
 ) -> Position:
     symbol, setting = position.symbol, state.setting(position.symbol, rules)
     scope = cross if position.is_cross else isolated_scope(state, position, rules)
@@ -68,7 +80,7 @@ def _position(
         setting.leverage,
         setting.is_cross,
         unrealized_usd(state, position),
-        margin_used_usd(state, position, rules),
+        used_at_usd(position, value, setting.leverage),
         liquidation_px_in(scope, state, position, rules),
         position.funding_usd,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import inf
 
+from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.simulation.bar_table import BarTable
 from wonttrade_dagster.core.simulation.margin import (
     MaintenanceTier,
@@ -47,6 +48,7 @@ class SymbolWatch:
             self.high = min(self.high, px)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Watch:
     """``margin_usd`` + Σ coefficient·price is the cross account's equity above maintenance."""
@@ -76,7 +78,7 @@ def watch(state: ExchangeState, table: BarTable, rules: VenueRules) -> Watch:
             _add_tiers(watches[symbol], position, notional, tiers)
         else:
             margin += coefficient * float(state.marks[symbol])
-    kept = tuple((name, found) for name, found in watches.items() if name in table.columns)
+    kept = tuple([(name, found) for name, found in watches.items() if name in table.columns])
     return Watch(kept, margin, gross * RESERVE_FRACTION if has_cross else -inf)
 
 
