@@ -33,7 +33,7 @@ class Redactor:
         self._known = re.compile("|".join(alternatives)) if alternatives else None
         self._by_pattern = by_pattern
         self._exact = tuple(secret for secret in known if secret not in bare)
-        self._any_case = tuple(secret.lower() for secret in bare)
+        self._any_case = tuple((max(re.findall(r"\d*", secret), key=len), secret.lower()) for secret in bare)
         # Only what JSON spells as it is can be looked for in JSON text.
         self._is_plain = all(json.dumps(secret) == f'"{secret}"' for secret in known)
 
@@ -47,8 +47,12 @@ class Redactor:
         """Whether JSON text certainly holds no secret; False also where only :meth:`value` can tell."""
         if self._by_pattern or not self._is_plain:
             return False
-        lowered = ascii_json.lower() if self._any_case else ""
-        return not any(s in ascii_json for s in self._exact) and not any(s in lowered for s in self._any_case)
+        if any(secret in ascii_json for secret in self._exact):
+            return False
+        # Its longest digits, the same in any case, are mostly not there: the text need not be made lower.
+        suspected = [secret for digits, secret in self._any_case if digits in ascii_json]
+        lowered = ascii_json.lower() if suspected else ""
+        return not any(secret in lowered for secret in suspected)
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 (JSON: whatever came in goes out)
         """A nested JSON value whose every string, keys included, is without secrets."""
