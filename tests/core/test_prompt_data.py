@@ -6,8 +6,7 @@ from decimal import Decimal
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wonttrade_dagster.core.prompt_data import decimal_json
-from wonttrade_dagster.core.prompt_text import number_json
+from wonttrade_dagster.core.prompt_text import decimal_json, number_json
 
 _DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**17), max_value=10**17)
 

@@ -39,7 +39,7 @@ from wonttrade_dagster.core.prompt_account import (
     prior_facts,
     refusal_facts,
 )
-from wonttrade_dagster.core.prompt_data import data_block
+from wonttrade_dagster.core.prompt_data import data_block, limits_block
 from wonttrade_dagster.core.prompt_market import (
     SymbolFacts,
     SymbolWindows,
@@ -162,15 +162,16 @@ class _Compiled:
     system: CompiledTemplate
     user: CompiledTemplate
     printer: WindowPrinter
+    limits_json: str
     labels: IndicatorLabels
 
 
-def _compile(template: PromptTemplate, indicators: IndicatorSetting) -> _Compiled:
+def _compile(template: PromptTemplate, indicators: IndicatorSetting, limits: RiskLimits) -> _Compiled:
     sources = (template.system_source, template.user_source)
     system, user = (CompiledTemplate.of(template.name, source) for source in sources)
     refuse_other_lengths(template.name, template.user_source, indicators)
-    printer = WindowPrinter(WindowColumns.of(indicators.names))
-    return _Compiled(system, user, printer, labels_of(indicators))
+    printer = WindowPrinter(WindowColumns.of(indicators.names), limits)
+    return _Compiled(system, user, printer, limits_block(limits), labels_of(indicators))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class ContextBuilder:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_compiled", _compile(self.template, self.indicators))
+        object.__setattr__(self, "_compiled", _compile(self.template, self.indicators, self.limits))
         object.__setattr__(self, "_standing", lru_cache(maxsize=4)(self._told))
 
     def build(self, inputs: ContextInputs) -> Prompt:
@@ -223,7 +224,7 @@ class ContextBuilder:
         market, account = inputs.market, inputs.account
         printer = self._compiled.printer
         windows = [SymbolWindows.of(m, inputs.indicators.of(m.symbol), printer) for m in market.markets]
-        symbols = (symbol_facts(w, self.limits, account.leverage(w.market.symbol)) for w in windows)
+        symbols = (symbol_facts(w, account.leverage(w.market.symbol)) for w in windows)
         passed = (quoted(alert, _ALERT_CHARS) for alert in inputs.alerts)
         return PromptFacts(
             cycle=cycle_name(inputs.cycle_ms),
@@ -238,7 +239,7 @@ class ContextBuilder:
             prior=prior_facts(inputs.prior, account, market, inputs.readings),
             refusal=refusal_facts(inputs.prior),
             pause=pause_facts(inputs.breaker, inputs.cycle_ms),
-            data_json=data_block(inputs.cycle_ms, windows, account, self.limits, inputs.prior),
+            data_json=data_block(inputs.cycle_ms, windows, account, self._compiled.limits_json, inputs.prior),
         )
 
     def _told(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> _Standing:

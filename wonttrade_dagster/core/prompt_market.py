@@ -7,7 +7,7 @@ Does not belong here: the account and the prior decision (``core.prompt_account`
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from wonttrade_dagster.core.buying_power import allowed_leverage
 from wonttrade_dagster.core.invalidation import FUNDING_PERCENT_DECIMALS
 from wonttrade_dagster.core.model import (
     FURTHER,
+    AssetSpec,
     Columns,
     IndicatorWindow,
     RiskLimits,
@@ -22,7 +23,16 @@ from wonttrade_dagster.core.model import (
     SymbolMarket,
 )
 from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick_px, wire
-from wonttrade_dagster.core.prompt_text import ABSENT, PriceFormat, number, number_json, percent, series, usd
+from wonttrade_dagster.core.prompt_text import (
+    ABSENT,
+    PriceFormat,
+    decimal_json,
+    number,
+    number_json,
+    percent,
+    series,
+    usd,
+)
 from wonttrade_dagster.core.quick_init import quick_init
 
 _HOURS_PER_YEAR = 24 * 365
@@ -188,11 +198,41 @@ class PrintedWindow:
     data: str
 
 
-class WindowPrinter:
-    """Prints windows. The long one is the same for hours: what was printed of it is told again."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PrintedRules:
+    """What the venue and the limits allow a symbol at its price.
 
-    def __init__(self, columns: WindowColumns) -> None:
+    Attributes:
+        data: the same as members of the JSON block.
+    """
+
+    tick: str
+    lot: str
+    min_value_usd: str
+    max_leverage: int
+    data: str
+
+    @classmethod
+    def of(cls, asset: AssetSpec, fmt: PriceFormat, limits: RiskLimits) -> "PrintedRules":
+        """The rules in force."""
+        lot, max_leverage = (
+            lot_base(asset.size_decimals),
+            allowed_leverage(asset, limits.max_position_usd, limits),
+        )
+        data = (
+            f'"tick":{decimal_json(fmt.tick)},"lot":{decimal_json(lot)},'
+            f'"size_decimals":{asset.size_decimals},"min_value_usd":{decimal_json(MIN_ORDER_VALUE_USD)},'
+            f'"max_leverage":{max_leverage}'
+        )
+        return cls(wire(fmt.tick), wire(lot), wire(MIN_ORDER_VALUE_USD), max_leverage, data)
+
+
+class WindowPrinter:
+    """Prints windows and rules. What is the same for hours is printed once."""
+
+    def __init__(self, columns: WindowColumns, limits: RiskLimits) -> None:
         self._columns = columns
+        self.rules = lru_cache(maxsize=64)(partial(PrintedRules.of, limits=limits))
         self._type = Printed.of(columns.by_key)
         self._decimals = lru_cache(maxsize=64)(columns.decimals)
         self.printed = lru_cache(maxsize=64)(self._printed)
@@ -225,6 +265,7 @@ class SymbolWindows:
 
     market: SymbolMarket
     fmt: PriceFormat
+    rules: PrintedRules
     intraday: PrintedWindow
     long_term: PrintedWindow
 
@@ -236,12 +277,12 @@ class SymbolWindows:
         fmt, decimals = price_format(market), market.asset.size_decimals
         intraday = printer.printed(indicators.intraday, market.intraday.interval, fmt, decimals)
         long_term = printer.printed(indicators.long_term, market.long_term.interval, fmt, decimals)
-        return cls(market, fmt, intraday, long_term)
+        return cls(market, fmt, printer.rules(market.asset, fmt), intraday, long_term)
 
 
-def symbol_facts(windows: SymbolWindows, limits: RiskLimits, leverage: int | None) -> SymbolFacts:
+def symbol_facts(windows: SymbolWindows, leverage: int | None) -> SymbolFacts:
     """Everything the prompt says of one symbol."""
-    market, fmt = windows.market, windows.fmt
+    market, fmt, rules = windows.market, windows.fmt, windows.rules
     asset, funding = market.asset, market.funding_rate_hourly
     return SymbolFacts(
         symbol=market.symbol,
@@ -254,10 +295,10 @@ def symbol_facts(windows: SymbolWindows, limits: RiskLimits, leverage: int | Non
         day_volume=ABSENT if market.day_volume_usd is None else usd(market.day_volume_usd),
         funding_hourly=ABSENT if funding is None else percent(funding, FUNDING_PERCENT_DECIMALS),
         funding_annual=ABSENT if funding is None else percent(funding * _HOURS_PER_YEAR),
-        tick=wire(fmt.tick),
-        lot=wire(lot_base(asset.size_decimals)),
-        min_value_usd=wire(MIN_ORDER_VALUE_USD),
-        max_leverage=allowed_leverage(asset, limits.max_position_usd, limits),
+        tick=rules.tick,
+        lot=rules.lot,
+        min_value_usd=rules.min_value_usd,
+        max_leverage=rules.max_leverage,
         leverage=ABSENT if leverage is None else f"{leverage}x",
         intraday=windows.intraday.facts,
         long_term=windows.long_term.facts,

@@ -17,6 +17,8 @@ from wonttrade_dagster.core.precision import wire
 ABSENT = "absent"
 SHORTEST_CHARS = 16
 """Up to 15 digits and a point, the text of a number is the shortest one of the float nearest to it."""
+_SMALLEST_PLAIN = -4
+"""A float whose first digit stands further behind the point than this is spelled with an exponent."""
 
 _CUT = " …[cut]"
 _EPOCH = date(1970, 1, 1)
@@ -140,6 +142,15 @@ def number(value: Decimal | float | None, decimals: int) -> str:
         return ABSENT
     text = f"{value:.{decimals}f}"
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def decimal_json(value: Decimal | None) -> str:
+    """The number as JSON spells it: a whole one as such, any other as the float nearest to it."""
+    if value is None:
+        return "null"
+    if len(str(value)) <= SHORTEST_CHARS and value.adjusted() >= _SMALLEST_PLAIN:
+        return wire(value)
+    return repr(int(value) if value == value.to_integral_value() else float(value))
 
 
 def number_json(value: float, decimals: int) -> str:
