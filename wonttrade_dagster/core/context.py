@@ -87,6 +87,7 @@ class PromptTemplate:
         return setting_shown(self.name, self.user_source, lengths)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextInputs:
     """Everything a prompt is made of; ``alerts`` are sentences of the cycle before."""

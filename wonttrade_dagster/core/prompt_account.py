@@ -71,6 +71,7 @@ class PositionFacts:
     protection: tuple[ProtectionFacts, ...]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
     """Value, margin and performance so far."""
@@ -102,6 +103,7 @@ class TargetFacts:
     rationale: str
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PriorFacts:
     """The last applied decision; its texts are harmless quoted lines."""

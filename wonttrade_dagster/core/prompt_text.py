@@ -135,13 +135,36 @@ class PriceFormat:
         return number(value, self.px_decimals)
 
 
-@lru_cache(maxsize=8192)  # nine of ten points of a window stood in the prompt of the cycle before
+class _Texts(dict[float, str]):
+    """Number → text. Nine of ten points of a window stood in the prompt of the cycle before."""
+
+    _REMEMBERED = 4096
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__()
+        self._decimals = decimals
+
+    def __missing__(self, value: float) -> str:
+        if len(self) >= self._REMEMBERED:
+            self.clear()
+        text = self[value] = _without_minus_zero(f"{value:.{self._decimals}f}")
+        return text
+
+
+_texts = lru_cache(maxsize=32)(_Texts)
+
+
+def _without_minus_zero(text: str) -> str:
+    return text[1:] if text[0] == "-" and not text.strip("-0.") else text
+
+
 def number(value: Decimal | float | None, decimals: int) -> str:
     """A number with that many decimals; ``absent`` for None; never ``-0``."""
     if value is None:
         return ABSENT
-    text = f"{value:.{decimals}f}"
-    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+    if isinstance(value, Decimal):  # which takes as long to be looked for as to be written
+        return _without_minus_zero(f"{value:.{decimals}f}")
+    return _texts(decimals)[value]
 
 
 def decimal_json(value: Decimal | None) -> str:
@@ -164,4 +187,5 @@ def number_json(value: float, decimals: int) -> str:
 
 def series(values: Iterable[float | None], decimals: int) -> str:
     """Values oldest → newest in brackets; ``null`` where an indicator has no value yet."""
-    return "[" + ", ".join(["null" if v is None else number(v, decimals) for v in values]) + "]"
+    texts = _texts(decimals)
+    return f"[{', '.join(['null' if v is None else texts[v] for v in values])}]"

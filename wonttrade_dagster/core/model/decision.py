@@ -109,6 +109,7 @@ class Refusal:
     kind: Literal["refusal"] = "refusal"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """The two messages sent to the model, and what made them."""

@@ -217,6 +217,7 @@ class SymbolIndicators:
         return ("close", *(name for name in computed if not name.startswith(left_out)))
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, eq=False)
 class IndicatorSnapshot:
     """Indicators of every tracked symbol at the cycle time, in the configured order."""
