@@ -31,6 +31,9 @@ CANDLE_SCHEMA: Mapping[str, pl.DataType] = {
 }
 
 
+_CLOSE = [*CANDLE_SCHEMA].index("close")
+
+
 @dataclass(frozen=True, slots=True)
 class MarginTier:
     """From ``lower_bound_usd`` of notional on, at most ``max_leverage``."""
@@ -87,7 +90,7 @@ class CandleSeries:
     @cached_property
     def last_close_px(self) -> Decimal:
         """Close of the last candle, in its shortest decimal form; asked for dozens of times a cycle."""
-        return Decimal(repr(float(self.frame["close"][-1])))
+        return Decimal(repr(float(self.newest[_CLOSE])))
 
 
 @quick_init
