@@ -113,7 +113,7 @@ def line_of(
     left_out |= dict.fromkeys(_TOLD - told.keys(), True)
     spell = _adapter_of(*map(type, _kinds_of(line)))
     return spelled(
-        lambda: spell.dump_json(line, ensure_ascii=True, exclude=left_out),
+        lambda: spell.dump_json(line, exclude=left_out),
         lambda: spell.dump_python(line, mode="json", exclude=left_out),
     )
 
