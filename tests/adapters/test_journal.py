@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import cycle as repeated
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +299,12 @@ def test_a_line_of_before_whose_seal_is_of_its_sorted_content_is_read(tmp_path: 
     line["body"]["b"] = 2e-05
     written.path.write_text(json.dumps(line, separators=(",", ":")) + "\n")
     assert [r.kind for r in written.records()] == [UNREADABLE]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 100])
+def test_few_and_many_characters_are_escaped_alike(count: int) -> None:
+    body = {"é": "".join(f"{character} a\\" for character in islice(repeated("→é🚀中"), count))}
+    assert compact(body) == json.dumps(body, separators=(",", ":")).encode()
 
 
 @given(st.dictionaries(st.text(), st.floats() | st.text() | st.sampled_from([" NaN", ":NaN", "-Infinity"])))

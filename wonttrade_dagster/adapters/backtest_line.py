@@ -8,13 +8,14 @@ left out of ``records``, and put back from there.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import is_
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from wonttrade_dagster.adapters.journal_line import spelled
 from wonttrade_dagster.core.codec import adapter_of, decode, encode, jsonable
@@ -39,7 +40,6 @@ from wonttrade_dagster.core.model import (
     Position,
     PriorPlan,
     Prompt,
-    Refusal,
     Stage,
     StageFailure,
 )
@@ -111,9 +111,9 @@ def line_of(
     """
     line, left_out = _line(records, told), _left_out(records, shared)
     left_out |= dict.fromkeys(_TOLD - told.keys(), True)
-    spell = adapter_of(_Line)
+    spell = _adapter_of(*map(type, _kinds_of(line)))
     return spelled(
-        lambda: spell.dump_json(line, ensure_ascii=True, exclude=left_out),
+        lambda: spell.dump_json(line, exclude=left_out),
         lambda: spell.dump_python(line, mode="json", exclude=left_out),
     )
 
@@ -167,17 +167,28 @@ def prior_cycle_ms(line: Mapping[str, Any]) -> int | None:
 # --- what is written, and what is left out --------------------------------------------------------
 
 
-_Known = Mapping[str, str] | StageFailure | None
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """All that a line keeps of a record that the history gives back."""
+
+    seal: str
+
+
+_Outcome = TypeVar("_Outcome")
+_Market = TypeVar("_Market")
+_Indicators = TypeVar("_Indicators")
+_Account = TypeVar("_Account")
+_Context = TypeVar("_Context")
 
 
 @dataclass(frozen=True, slots=True)
-class _Records:
+class _Records(Generic[_Market, _Indicators, _Account, _Context]):
     """Of the stages by name; None is left out."""
 
-    market_snapshots: _Known
-    indicators: _Known
-    account_snapshots: AccountSnapshot | StageFailure | None
-    llm_contexts: LlmContext | StageFailure | None
+    market_snapshots: _Market
+    indicators: _Indicators
+    account_snapshots: _Account
+    llm_contexts: _Context
     decisions: DecisionRecord
     execution_plans: ExecutionPlan
     executions: ExecutionReport
@@ -185,15 +196,18 @@ class _Records:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """First what a person looks for, then the rest of the records, then the market around the cycle."""
+class _Line(Generic[_Outcome, _Market, _Indicators, _Account, _Context]):
+    """First what a person looks for, then the rest of the records, then the market around the cycle.
+
+    What may be of several types is spelled by the one that it is of: of a union, pydantic makes it twice.
+    """
 
     __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")  # so that they are seen, and refused
 
     prior_plan: PriorPlan | None
     prompt: Prompt | None
     reply: ModelReply | None
-    decision: Decision | Refusal
+    decision: _Outcome
     actions: tuple[Action, ...]
     results: tuple[tuple[ActionStatus, str], ...]
     account_value_usd: str
@@ -203,69 +217,95 @@ class _Line:
     fills: tuple[Fill, ...]
     positions: tuple[Position, ...]
     protection: tuple[OpenOrder, ...]
-    records: _Records
-    events: Sequence[Any]
+    records: _Records[_Market, _Indicators, _Account, _Context]
+    events: list[Any]
     latency_ms: int
     exchange: ExchangeState | None
 
 
+_AnyLine = _Line[Any, Any, Any, Any, Any]
+
+
+def _kinds_of(line: _AnyLine) -> tuple[object, ...]:
+    kept = line.records
+    return line.decision, kept.market_snapshots, kept.indicators, kept.account_snapshots, kept.llm_contexts
+
+
+@lru_cache(maxsize=64)
+def _adapter_of(*kinds: type) -> TypeAdapter[Any]:
+    of_kinds: Any = _Line
+    return adapter_of(of_kinds[kinds])
+
+
 _TOLD = frozenset({"events", "latency_ms", "exchange"})
 
+_ALWAYS_LEFT_OUT: dict[str, Any] = {
+    Stage.DECISIONS: {"cycle_ms", "outcome", "prompt", "reply"},
+    Stage.CYCLE_REPORTS: {"cycle_ms", *_REPORTED},
+}
 
-def _line(records: Mapping[Stage, Record], told: Mapping[str, Any]) -> _Line:
-    by_name: dict[str, Any] = {stage.value: records.get(stage) for stage in Stage}
-    by_name |= {stage.value: _sealed(stage, records[stage]) for stage in SEALED if stage in records}
-    kept = _Records(**by_name)
-    record, report = kept.decisions, kept.cycle_reports
+
+def _line(records: Mapping[Stage, Any], told: Mapping[str, Any]) -> _AnyLine:
+    record: DecisionRecord = records[Stage.DECISIONS]
+    plan: ExecutionPlan = records[Stage.EXECUTION_PLANS]
+    execution: ExecutionReport = records[Stage.EXECUTIONS]
+    report: CycleReport = records[Stage.CYCLE_REPORTS]
+    outcome = record.outcome
     return _Line(
-        prior_plan=record.outcome.prior_plan if isinstance(record.outcome, Decision) else None,
-        prompt=record.prompt,
-        reply=record.reply,
-        decision=record.outcome,
-        actions=kept.execution_plans.actions,
-        results=tuple((result.status, result.message) for result in kept.executions.results),
-        account_value_usd=str(report.account_value_usd),
-        outcome=report.outcome,
-        reason=report.reason,
-        alerts=report.alerts,
-        fills=report.fills,
-        positions=report.positions,
-        protection=report.protection,
-        records=kept,
-        events=told.get("events", ()),
-        latency_ms=told.get("latency_ms", 0),
-        exchange=told.get("exchange"),
+        outcome.prior_plan if isinstance(outcome, Decision) else None,
+        record.prompt,
+        record.reply,
+        outcome,
+        plan.actions,
+        tuple([(result.status, result.message) for result in execution.results]),
+        str(report.account_value_usd),
+        report.outcome,
+        report.reason,
+        report.alerts,
+        report.fills,
+        report.positions,
+        report.protection,
+        _Records(
+            _sealed(records.get(Stage.MARKET_SNAPSHOTS)),
+            _sealed(records.get(Stage.INDICATORS)),
+            records.get(Stage.ACCOUNT_SNAPSHOTS),
+            records.get(Stage.LLM_CONTEXTS),
+            record,
+            plan,
+            execution,
+            report,
+        ),
+        list(told.get("events", ())),
+        told.get("latency_ms", 0),
+        told.get("exchange"),
     )
 
 
 def _left_out(records: Mapping[Stage, Record], shared: SharedFacts) -> dict[str, Any]:
     """What another field, the first line or the cycle before says, as pydantic's ``exclude``."""
+    context, record = records.get(Stage.LLM_CONTEXTS), records[Stage.DECISIONS]
     plan, execution = records[Stage.EXECUTION_PLANS], records[Stage.EXECUTIONS]
-    before = records.get(Stage.ACCOUNT_SNAPSHOTS)
-    by_stage: dict[str, Any] = {stage.value: True for stage in Stage if stage not in records}
-    by_stage[Stage.DECISIONS.value] = {"cycle_ms", "outcome", "prompt", "reply"}
-    by_stage[Stage.CYCLE_REPORTS.value] = {"cycle_ms", *_REPORTED}
     planned: dict[str, Any] = {"cycle_ms": True, "actions": True}
     executed = {"cycle_ms"}
-    context, record = records.get(Stage.LLM_CONTEXTS), records[Stage.DECISIONS]
+    by_stage = _ALWAYS_LEFT_OUT | {Stage.EXECUTION_PLANS: planned, Stage.EXECUTIONS: executed}
+    by_stage |= {stage: True for stage in STAGE_RECORDS if stage not in records}
     if isinstance(context, LlmContext) and isinstance(record, DecisionRecord):
-        by_stage[Stage.LLM_CONTEXTS.value] = _left_out_of_context(context, record.prompt, shared)
+        by_stage[Stage.LLM_CONTEXTS] = _left_out_of_context(context, record.prompt, shared)
     if isinstance(plan, ExecutionPlan) and isinstance(execution, ExecutionReport):
-        if plan.account is not None and _is_same(plan.account, before):
+        if plan.account is not None and _is_same(plan.account, records.get(Stage.ACCOUNT_SNAPSHOTS)):
             planned["account"] = True
         if plan.account is not None and _is_same(execution.account, plan.account):
             executed.add("account")
         if plan.basis is not None:
             named = ("setting", "assets")
             planned["basis"] = {name for name in named if shared.says(name, getattr(plan.basis, name))}
-    by_stage |= {Stage.EXECUTION_PLANS.value: planned, Stage.EXECUTIONS.value: executed}
     return {"records": by_stage}
 
 
 def _left_out_of_context(context: LlmContext, prompt: Prompt | None, shared: SharedFacts) -> dict[str, Any]:
     named = ("setting", "prompt_files")
     left_out: dict[str, Any] = {name: True for name in named if shared.says(name, getattr(context, name))}
-    if context.prompt == prompt:
+    if context.prompt is prompt or context.prompt == prompt:
         left_out["prompt"] = True
     return left_out | {"cycle_ms": True, "prior": {"decision"}}
 
@@ -275,14 +315,14 @@ def _is_same(account: AccountSnapshot | None, other: object) -> bool:
     return account is other or (account == other and jsonable(account) == jsonable(other))
 
 
-def _sealed(stage: Stage, record: Record) -> _Known:
-    if isinstance(record, StageFailure):
-        return record
+def _sealed(record: Record | None) -> _Seal | StageFailure | None:
     if isinstance(record, MarketSnapshot):
-        return {"seal": market_seal(record)}
+        return _Seal(market_seal(record))
     if isinstance(record, IndicatorSnapshot):
-        return {"seal": indicator_seal(record)}
-    raise TypeError(f"history does not give back the record of {stage}")
+        return _Seal(indicator_seal(record))
+    if record is None or isinstance(record, StageFailure):
+        return record
+    raise TypeError(f"history does not give back a {type(record).__name__}")
 
 
 # --- and put back ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Does not belong here: the loop, the drawing (``adapters.report``), the simulated
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from wonttrade_dagster.adapters.report.data import (
     TARGET_SCHEMA,
 )
 from wonttrade_dagster.core.backtest import AccountEnd, MemoryRecords
+from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import (
     CycleReport,

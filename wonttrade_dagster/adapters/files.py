@@ -30,9 +30,11 @@ def sync_directory(folder: Path) -> None:
         os.close(handle)
 
 
-def write_whole(file: BinaryIO, content: bytes) -> None:
-    """Append in one write; what a disk takes of only a part is taken back. Raises ``OSError``."""
-    size = os.fstat(file.fileno()).st_size
+def write_whole(file: BinaryIO, content: bytes, size: int) -> None:
+    """Append to a file of ``size`` in one write; what a disk takes of only a part is taken back.
+
+    Raises ``OSError``.
+    """
     try:
         written = file.write(content)
     except OSError:

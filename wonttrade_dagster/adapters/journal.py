@@ -195,7 +195,7 @@ class Journal(AuditSink):
         if not tail:
             return
         if parsed(tail) is not None:
-            files.write_whole(file, b"\n")
+            files.write_whole(file, b"\n", _identity(file)[1])
             return
         self._move_aside(tail)
         os.ftruncate(file.fileno(), _identity(file)[1] - len(tail))
@@ -248,15 +248,17 @@ class Journal(AuditSink):
         files.sync_directory(self.path.parent)
 
     def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: bytes) -> None:
-        seq = self._last_seq(file) + 1
+        inode, size = _identity(file)
+        seq = self._last_seq(inode, size) + 1
         head = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
         head |= {"recorded_at_ms": self._clock.now_ms()}
-        files.write_whole(file, line_of(head, body))
+        line = line_of(head, body)
+        files.write_whole(file, line, size)
         self._unsynced += 1
-        self._last = (*_identity(file), seq)
+        self._last = (inode, size + len(line), seq)
 
-    def _last_seq(self, file: BinaryIO) -> int:
-        if self._last is not None and self._last[:2] == _identity(file):
+    def _last_seq(self, inode: int, size: int) -> int:
+        if self._last is not None and self._last[:2] == (inode, size):
             return self._last[2]
         newest = (record for line in ndjson.lines_backwards(self.path) if (record := parsed(line)))
         return next((record.seq for record in newest), 0)

@@ -8,6 +8,7 @@ Does not belong here: the file (``journal``), what a record is worth.
 compact JSON with sorted keys: both are accepted.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 _BODY = b',"body":'
 _HEAD_BYTES = 300
 _SEAL_CHARS = len(',"sha256":""}') + 64
+_FEW_CHARACTERS = 8
+_ESCAPED = "wonttrade.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,14 @@ def compact(value: object) -> bytes:
     Raises:
         ValueError: a number is NaN or infinite, or something in it is no JSON.
     """
-    return spelled(lambda: to_json(value, ensure_ascii=True), lambda: to_jsonable_python(value))
+    return spelled(lambda: to_json(value), lambda: to_jsonable_python(value))
 
 
 def spelled(quick: Callable[[], bytes], plain: Callable[[], object]) -> bytes:
     """As :func:`compact`, of something that has ways of its own.
 
     Args:
-        quick: makes the text, ``NaN`` and ``Infinity`` written as such.
+        quick: makes the text in UTF-8, ``NaN`` and ``Infinity`` written as such.
         plain: makes what ``json`` can spell, for what the quick way cannot.
     """
     try:
@@ -67,20 +70,48 @@ def spelled(quick: Callable[[], bytes], plain: Callable[[], object]) -> bytes:
     except PydanticSerializationError:  # half of a surrogate pair, which only the slow way can spell
         text = b""
     if text and not any(_may_hold(word, text) for word in (b"NaN", b"Infinity")):
-        return text
+        return _in_ascii(text)
     try:
         return json.dumps(plain(), separators=(",", ":"), allow_nan=False).encode("ascii")
     except PydanticSerializationError as error:
         raise ValueError(str(error)) from error
 
 
+def _in_ascii(text: bytes) -> bytes:
+    """JSON with every other character escaped. A prompt holds few, each found at once."""
+    done: list[bytes] = []
+    while not text.isascii() and len(done) < 2 * _FEW_CHARACTERS:
+        try:
+            text.decode("ascii")
+        except UnicodeDecodeError as error:
+            at = error.start
+            character = text[at : at + 4].decode(errors="ignore")[0]
+            done += (text[:at], _escaped(character).encode())
+            text = text[at + len(character.encode()) :]
+    return b"".join((*done, text if text.isascii() else text.decode().encode("ascii", _ESCAPED)))
+
+
+def _escaped(characters: str) -> str:
+    return json.dumps(characters)[1:-1]
+
+
+def _pass_by(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return _escaped(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_ESCAPED, _pass_by)
+
+
 def _may_hold(word: bytes, text: bytes) -> bool:
     """Whether a word stands where a number does: a prompt speaks of NaN, too, after a space."""
-    at = text.find(word)
+    capital = word[:1]  # a single letter is found many times quicker than a word, and a capital is rare
+    at = text.find(capital)
     while at >= 0:
-        if text[at - 1 : at] in b":,[-":
+        if text.startswith(word, at) and text[at - 1 : at] in b":,[-":
             return True
-        at = text.find(word, at + 1)
+        at = text.find(capital, at + 1)
     return False
 
 

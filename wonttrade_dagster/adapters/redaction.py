@@ -32,7 +32,8 @@ class Redactor:
         alternatives = [f"(?i:{re.escape(s)})" if s in bare else re.escape(s) for s in known]
         self._known = re.compile("|".join(alternatives)) if alternatives else None
         self._by_pattern = by_pattern
-        self._exact = tuple(secret for secret in known if secret not in bare)
+        # One that a bare one is in is looked for with it, in any case.
+        self._exact = tuple(secret for secret in known if not any(one in secret for one in bare))
         self._any_case = tuple((max(re.findall(r"\d*", secret), key=len), secret.lower()) for secret in bare)
         # Only what JSON spells as it is can be looked for in JSON text.
         self._is_plain = all(json.dumps(secret) == f'"{secret}"' for secret in known)
