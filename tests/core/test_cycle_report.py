@@ -26,7 +26,7 @@ from wonttrade_dagster.core.model import (
     TokenUsage,
 )
 from wonttrade_dagster.core.report import build_report
-from wonttrade_dagster.core.state import Activity
+from wonttrade_dagster.core.state import Activity, booked
 
 D = Decimal
 NOW_MS = CYCLE_MS + 9_000
@@ -150,8 +150,11 @@ def test_without_any_account_the_report_says_so_and_carries_performance_on() -> 
 
 def test_fees_and_funding_of_the_window_are_added_to_the_totals() -> None:
     fills = tuple(Fill("BTC", NOW_MS, D(1), D(1), D(fee), D(0), 1, 1, "") for fee in ("0.2", "0.3"))
-    report = build(stages(), activity=Activity(fills, D("-0.1"), NOW_MS + 1))
-    assert report.performance == replace(PERFORMANCE, fees_usd=D("3.71"), funding_usd=D("-0.6"))
+    activity = Activity(fills, D("-0.1"), NOW_MS + 1)
+    totals = booked(PERFORMANCE, FLAT, activity)
+    assert (totals.fees_usd, totals.funding_usd) == (D("3.71"), D("-0.6"))
+    report = build(stages(), activity=activity, performance=totals)
+    assert report.performance == totals
     assert (report.fills, report.activity_until_ms) == (fills, NOW_MS + 1)
 
 

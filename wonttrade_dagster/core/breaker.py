@@ -55,7 +55,7 @@ def after_cycle(
     name = reason.partition(":")[0]
     was_open = state.open_until_ms is not None
     if rules is None or name == PAUSED or pause(state, cycle_ms) is not None:
-        return replace(state, closed_at_ms=None)
+        return state if state.closed_at_ms is None else replace(state, closed_at_ms=None)
     if name not in FAILURES:
         if was_open and not was_asked:
             return state

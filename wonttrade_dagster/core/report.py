@@ -52,7 +52,7 @@ def build_report(
         cycle_ms: the cycle.
         stages: records of the stages that ``cycle_reports`` reads.
         account: the newest account known, None when every read failed.
-        performance: totals before this cycle's activity is booked.
+        performance: totals, with this cycle's activity booked.
         activity: fills, funding and transfers since the last report; None when the venue could not be asked.
         last: the report before this one.
         now_ms: the time of the report.
@@ -74,7 +74,7 @@ def build_report(
         fills=happened.fills,
         transfers=happened.transfers,
         activity_until_ms=_booked_until_ms(cycle_ms, activity, last),
-        performance=_book(performance, activity),
+        performance=performance,
     )
 
 
@@ -133,17 +133,6 @@ def _shortfall(result: ActionResult) -> str:
         return ""
     filled, wanted = wire(result.filled_base), wire(order.size_base)
     return f"; the {order.purpose} of {order.symbol} filled {filled} of {wanted}"
-
-
-def _book(performance: PerformanceSoFar | None, activity: Activity | None) -> PerformanceSoFar | None:
-    if performance is None or activity is None:
-        return performance
-    fees_usd = sum([fill.fee_usd for fill in activity.fills], _ZERO)
-    return replace(
-        performance,
-        fees_usd=performance.fees_usd + fees_usd,
-        funding_usd=performance.funding_usd + activity.funding_paid_usd,
-    )
 
 
 def _booked_until_ms(cycle_ms: int, activity: Activity | None, last: CycleReport | None) -> int:

@@ -13,6 +13,7 @@ from wonttrade_dagster.core.errors import HistoryError, VenueError
 from wonttrade_dagster.core.model import (
     AccountSnapshot,
     AssetSpec,
+    Booking,
     CycleReport,
     Fill,
     MarketSnapshot,
@@ -230,10 +231,18 @@ def with_activity(
 
 
 def booked(performance: PerformanceSoFar, account: AccountSnapshot, activity: Activity) -> PerformanceSoFar:
-    """The performance with its money booked: all of it, or what is explained while the rest is waited for."""
-    booking = performance.booking
-    if booking is None or not activity.withheld_usd:
-        return replace(performance, booking=booking_of(account, activity.until_ms))
-    earned = earned_usd(booking, activity.fills, activity.funding_paid_usd)
-    waiting = replace(booking, cash_usd=booking.cash_usd + earned, waited=booking.waited + 1)
-    return replace(performance, booking=waiting)
+    """The performance with fees, funding and money booked: all of it, or what is explained so far."""
+    fees_usd = sum([fill.fee_usd for fill in activity.fills], _ZERO)
+    return replace(
+        performance,
+        fees_usd=performance.fees_usd + fees_usd,
+        funding_usd=performance.funding_usd + activity.funding_paid_usd,
+        booking=_booking(performance.booking, account, activity),
+    )
+
+
+def _booking(before: Booking | None, account: AccountSnapshot, activity: Activity) -> Booking:
+    if before is None or not activity.withheld_usd:
+        return booking_of(account, activity.until_ms)
+    earned = earned_usd(before, activity.fills, activity.funding_paid_usd)
+    return replace(before, cash_usd=before.cash_usd + earned, waited=before.waited + 1)

@@ -13,7 +13,6 @@ from decimal import Decimal
 from functools import lru_cache
 
 from wonttrade_dagster.core.model import AssetSpec, MarginTier
-from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.simulation.records import ZERO, ExchangeState, PerpPosition, VenueRules
 
 ONE = Decimal(1)
@@ -31,8 +30,7 @@ class MaintenanceTier:
     deduction_usd: Decimal
 
 
-@quick_init
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a reading of the moment, made several times a step: frozen, it takes twice as long
 class MarginScope:
     """What is liquidated together: the cross positions, or one isolated position."""
 
@@ -44,6 +42,17 @@ class MarginScope:
     def is_short(self) -> bool:
         """Whether its equity no longer covers its maintenance margin."""
         return self.equity_usd < self.maintenance_usd
+
+
+@dataclass(slots=True)
+class MarkedPosition:
+    """A position at its mark: its signed value, and what must be held for it in the tier it falls into."""
+
+    position: PerpPosition
+    value_usd: Decimal
+    maintenance_usd: Decimal
+    tier: MaintenanceTier
+    tiers: Sequence[MaintenanceTier]
 
 
 @lru_cache(maxsize=1024)
@@ -61,7 +70,7 @@ def maintenance_tiers(spec: AssetSpec) -> tuple[MaintenanceTier, ...]:
 def tier_at(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> MaintenanceTier:
     """The tier that a notional falls into; a bound belongs to the tier above it."""
     found = tiers[0]
-    for tier in tiers:
+    for tier in tiers[1:]:
         if notional_usd < tier.lower_bound_usd:
             break
         found = tier
@@ -70,12 +79,16 @@ def tier_at(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> Maintena
 
 def maintenance_usd(spec: AssetSpec, notional_usd: Decimal) -> Decimal:
     """Maintenance margin of one position."""
-    return _maintenance_usd(maintenance_tiers(spec), notional_usd)
-
-
-def _maintenance_usd(tiers: Sequence[MaintenanceTier], notional_usd: Decimal) -> Decimal:
-    tier = tier_at(tiers, notional_usd)
+    tier = tier_at(maintenance_tiers(spec), notional_usd)
     return notional_usd * tier.rate - tier.deduction_usd
+
+
+def at_mark(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarkedPosition:
+    """The position at the state's mark."""
+    value, tiers = value_usd(state, position), maintenance_tiers(rules.assets[position.symbol])
+    notional = abs(value)
+    tier = tier_at(tiers, notional)
+    return MarkedPosition(position, value, notional * tier.rate - tier.deduction_usd, tier, tiers)
 
 
 def max_leverage_at(spec: AssetSpec, notional_usd: Decimal) -> int:
@@ -148,19 +161,27 @@ def position_maintenance_usd(state: ExchangeState, position: PerpPosition, rules
 
 def cross_scope(state: ExchangeState, rules: VenueRules) -> MarginScope:
     """The cross account as one liquidation unit."""
-    cross = cross_positions(state)
+    return cross_scope_of(state, [at_mark(state, p, rules) for p in state.positions.values() if p.is_cross])
+
+
+def cross_scope_of(state: ExchangeState, cross: Sequence[MarkedPosition]) -> MarginScope:
+    """:func:`cross_scope` of the cross positions, where they are known at their marks already."""
     held = needed = ZERO
-    for position in cross:
-        value = value_usd(state, position)
-        held += value
-        needed += maintenance_usd(rules.assets[position.symbol], abs(value))
-    return MarginScope(state.cross_raw_usd + held, needed, cross)
+    for each in cross:
+        held += each.value_usd
+        needed += each.maintenance_usd
+    return MarginScope(state.cross_raw_usd + held, needed, tuple([each.position for each in cross]))
 
 
 def isolated_scope(state: ExchangeState, position: PerpPosition, rules: VenueRules) -> MarginScope:
     """One isolated position as a liquidation unit."""
-    equity = position.isolated_raw_usd + value_usd(state, position)
-    return MarginScope(equity, position_maintenance_usd(state, position, rules), (position,))
+    return isolated_scope_of(at_mark(state, position, rules))
+
+
+def isolated_scope_of(held: MarkedPosition) -> MarginScope:
+    """:func:`isolated_scope` of a position that is known at its mark already."""
+    equity = held.position.isolated_raw_usd + held.value_usd
+    return MarginScope(equity, held.maintenance_usd, (held.position,))
 
 
 def is_any_below_maintenance(state: ExchangeState, rules: VenueRules) -> bool:
@@ -191,24 +212,23 @@ def liquidation_px(
     position = state.positions.get(symbol)
     if position is None:
         return None
-    return liquidation_px_in(scope_of(state, position, rules), state, position, rules, fraction)
+    return liquidation_px_in(scope_of(state, position, rules), at_mark(state, position, rules), fraction)
 
 
-def liquidation_px_in(
-    scope: MarginScope,
-    state: ExchangeState,
-    position: PerpPosition,
-    rules: VenueRules,
-    fraction: Decimal = ONE,
-) -> Decimal | None:
-    """:func:`liquidation_px` of a position whose scope is known already."""
-    size, value = position.size_base, value_usd(state, position)
-    tiers = maintenance_tiers(rules.assets[position.symbol])
-    rest = scope.equity_usd - value
-    others = scope.maintenance_usd - _maintenance_usd(tiers, abs(value))
+def liquidation_px_in(scope: MarginScope, held: MarkedPosition, fraction: Decimal = ONE) -> Decimal | None:
+    """:func:`liquidation_px` of a position that is known at its mark, in its scope."""
+    size = held.position.size_base
+    rest = scope.equity_usd - held.value_usd
+    others, share = scope.maintenance_usd - held.maintenance_usd, fraction * abs(size)
+
+    def root(tier: MaintenanceTier) -> Decimal:
+        return (fraction * (others - tier.deduction_usd) - rest) / (size - share * tier.rate)
+
     # Maintenance is convex in the price (the largest of its tiers' lines), so equity falls below it at
-    # the first line it meets: the highest root for a long, the lowest for a short.
-    share = fraction * abs(size)
-    roots = [(fraction * (others - tier.deduction_usd) - rest) / (size - share * tier.rate) for tier in tiers]
-    found = max(roots) if size > ZERO else min(roots)
+    # the first line it meets: the highest root for a long, the lowest for a short. Where the position is
+    # still in its present tier there, that tier's line is the largest, and the others need no look.
+    found = root(held.tier)
+    if tier_at(held.tiers, abs(size) * found) is not held.tier:
+        roots = [root(tier) for tier in held.tiers]
+        found = max(roots) if size > ZERO else min(roots)
     return found if found > ZERO else None

@@ -256,7 +256,7 @@ class ExchangeState:
         if symbol in self.settings:
             return self.settings[symbol]
         spec = rules.assets[symbol]
-        return _unset(min(rules.default_leverage, spec.max_leverage), is_cross=not spec.only_isolated)
+        return _unset(min(rules.default_leverage, spec.max_leverage), not spec.only_isolated)
 
 
 _unset = cache(LeverageSetting)  # asked for more than a dozen times a cycle

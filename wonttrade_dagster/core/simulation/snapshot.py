@@ -4,24 +4,22 @@ Belongs here: the reading of a state into the contracts of ``core.model``.
 Does not belong here: arithmetic (``margin``).
 """
 
-from decimal import Decimal
-
 from wonttrade_dagster.core.model import AccountSnapshot, OpenOrder, Position
 from wonttrade_dagster.core.simulation.margin import (
     MarginScope,
+    MarkedPosition,
     account_value_usd,
-    cross_scope,
+    at_mark,
+    cross_scope_of,
     free_of_usd,
-    isolated_scope,
+    isolated_scope_of,
     liquidation_px_in,
     unrealized_usd,
     used_at_usd,
-    value_usd,
 )
 from wonttrade_dagster.core.simulation.records import (
     ZERO,
     ExchangeState,
-    PerpPosition,
     StandingOrder,
     VenueRules,
 )
@@ -41,20 +39,21 @@ def account_snapshot(
         at_ms: the time of the reading.
         orders: its :func:`open_orders`, where they are known.
     """
-    cross = cross_scope(state, rules)
+    marked = [at_mark(state, position, rules) for position in state.positions.values()]
+    cross = cross_scope_of(state, [each for each in marked if each.position.is_cross])
     positions: list[Position] = []
     used = cross_used = notional = ZERO
-    for held in state.positions.values():
-        value = value_usd(state, held)
-        position = _position(state, held, value, rules, cross)
+    for held in marked:
+        position = _position(state, held, rules, cross)
         positions.append(position)
         used += position.margin_used_usd
-        if held.is_cross:
+        if held.position.is_cross:
             cross_used += position.margin_used_usd
-            notional += abs(value)
+            notional += abs(held.value_usd)
+    is_all_cross = len(cross.positions) == len(marked)
     return AccountSnapshot(
         state.time_ms if at_ms is None else max(state.time_ms, at_ms),
-        account_value_usd(state),
+        cross.equity_usd if is_all_cross else account_value_usd(state),
         free_of_usd(cross.equity_usd, cross_used, notional),
         used,
         tuple(positions),
@@ -68,20 +67,18 @@ def open_orders(state: ExchangeState) -> tuple[OpenOrder, ...]:
     return tuple([_open_order(state, order) for order in state.orders.values()])
 
 
-def _position(
-    state: ExchangeState, position: PerpPosition, value: Decimal, rules: VenueRules, cross: MarginScope
-) -> Position:
-    symbol, setting = position.symbol, state.setting(position.symbol, rules)
-    scope = cross if position.is_cross else isolated_scope(state, position, rules)
+def _position(state: ExchangeState, held: MarkedPosition, rules: VenueRules, cross: MarginScope) -> Position:
+    position = held.position
+    setting = state.setting(position.symbol, rules)
     return Position(
-        symbol,
+        position.symbol,
         position.size_base,
         position.entry_px,
         setting.leverage,
         setting.is_cross,
         unrealized_usd(state, position),
-        used_at_usd(position, value, setting.leverage),
-        liquidation_px_in(scope, state, position, rules),
+        used_at_usd(position, held.value_usd, setting.leverage),
+        liquidation_px_in(cross if position.is_cross else isolated_scope_of(held), held),
         position.funding_usd,
     )
 

@@ -11,18 +11,13 @@ account's margin is compared with a reserve far above its rounding error.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from functools import lru_cache
 from math import inf
 
+from wonttrade_dagster.core.model import AssetSpec
 from wonttrade_dagster.core.quick_init import quick_init
 from wonttrade_dagster.core.simulation.bar_table import BarTable
-from wonttrade_dagster.core.simulation.margin import (
-    MaintenanceTier,
-    liquidation_px,
-    maintenance_tiers,
-    tier_at,
-    value_usd,
-)
+from wonttrade_dagster.core.simulation.margin import liquidation_px, maintenance_tiers
 from wonttrade_dagster.core.simulation.records import ExchangeState, PerpPosition, StandingOrder, VenueRules
 
 RESERVE_FRACTION = 1e-9
@@ -44,8 +39,8 @@ class SymbolWatch:
         """Watch one more price, which matters from above or from below."""
         if is_below:
             self.low = max(self.low, px)
-        else:
-            self.high = min(self.high, px)
+        elif px < self.high:
+            self.high = px
 
 
 @quick_init
@@ -58,6 +53,10 @@ class Watch:
     reserve_usd: float
 
 
+TierLine = tuple[float, float, float]
+"""Of a :class:`MaintenanceTier`: lower bound, rate, deduction."""
+
+
 def watch(state: ExchangeState, table: BarTable, rules: VenueRules) -> Watch:
     """What to look out for in ``table`` while the account stands as it does."""
     watches: defaultdict[str, SymbolWatch] = defaultdict(SymbolWatch)
@@ -68,24 +67,26 @@ def watch(state: ExchangeState, table: BarTable, rules: VenueRules) -> Watch:
         if not position.is_cross:
             _add_isolated(watches[symbol], position, state, rules)
             continue
-        has_cross, notional = True, abs(value_usd(state, position))
-        tiers = maintenance_tiers(rules.assets[symbol])
-        coefficient, deduction = _line(position, tier_at(tiers, notional))
+        has_cross, size, mark = True, float(position.size_base), float(state.marks[symbol])
+        notional, tiers = abs(size) * mark, _tier_lines(rules.assets[symbol])
+        rate, deduction = _line_at(tiers, notional)
+        coefficient = size - abs(size) * rate
         margin += deduction
-        gross += float(notional)
+        gross += notional
         if symbol in table.columns:
             watches[symbol].coefficient = coefficient
-            _add_tiers(watches[symbol], position, notional, tiers)
+            _add_tiers(watches[symbol], abs(size), notional, tiers)
         else:
-            margin += coefficient * float(state.marks[symbol])
+            margin += coefficient * mark
     kept = tuple([(name, found) for name, found in watches.items() if name in table.columns])
     return Watch(kept, margin, gross * RESERVE_FRACTION if has_cross else -inf)
 
 
 def _add_order(known: SymbolWatch, order: StandingOrder) -> None:
     request = order.request
-    if order.is_waiting and request.trigger is not None:
-        known.reach(float(request.trigger.trigger_px), is_below=request.fires_below)
+    trigger = request.trigger
+    if order.is_waiting and trigger is not None:
+        known.reach(float(trigger.trigger_px), is_below=request.fires_below)
     else:
         known.reach(float(request.limit_px), is_below=request.is_buy)
 
@@ -100,19 +101,26 @@ def _add_isolated(
         known.reach(-inf, is_below=False)
 
 
-def _line(position: PerpPosition, tier: MaintenanceTier) -> tuple[float, float]:
-    """(slope in the price, constant) of size·price − maintenance within the present tier."""
-    slope = position.size_base - abs(position.size_base) * tier.rate
-    return float(slope), float(tier.deduction_usd)
+@lru_cache(maxsize=1024)
+def _tier_lines(spec: AssetSpec) -> tuple[TierLine, ...]:
+    return tuple(
+        [(float(t.lower_bound_usd), float(t.rate), float(t.deduction_usd)) for t in maintenance_tiers(spec)]
+    )
 
 
-def _add_tiers(
-    known: SymbolWatch, position: PerpPosition, notional: Decimal, tiers: Sequence[MaintenanceTier]
-) -> None:
+def _line_at(tiers: Sequence[TierLine], notional: float) -> tuple[float, float]:
+    """Rate and deduction of the present tier; where rounding takes the next one, both lines meet."""
+    _, rate, deduction = tiers[0]
+    for bound, rate_above, deduction_above in tiers[1:]:
+        if notional >= bound:
+            rate, deduction = rate_above, deduction_above
+    return rate, deduction
+
+
+def _add_tiers(known: SymbolWatch, size: float, notional: float, tiers: Sequence[TierLine]) -> None:
     """Stop where the notional leaves its tier: the line is another one there."""
-    size = abs(position.size_base)
-    for tier in tiers[1:]:
-        known.reach(float(tier.lower_bound_usd / size), is_below=tier.lower_bound_usd <= notional)
+    for bound, _, _ in tiers[1:]:
+        known.reach(bound / size, is_below=bound <= notional)
 
 
 def first_touched(found: Watch, table: BarTable, start: int, stop: int) -> int:
