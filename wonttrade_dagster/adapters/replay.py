@@ -10,14 +10,12 @@ History holds no mid, mark, oracle or open interest: they are absent in every sn
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from wonttrade_dagster.adapters.history import DAY_MS, MarketHistory
@@ -28,7 +26,7 @@ from wonttrade_dagster.adapters.replay_windows import (
     SymbolHistory,
     frame_bytes,
 )
-from wonttrade_dagster.core.candles import notional_sum_usd
+from wonttrade_dagster.core.candles import day_volumes_usd
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.funding import missing_hours
 from wonttrade_dagster.core.indicators import IndicatorEngine
@@ -94,8 +92,8 @@ class _Tape:
     finest: ReplayWindow
     walked: BarStretch
     """The finest candles once more, as plain columns."""
-    notional_usd: npt.NDArray[np.float64]
-    """Volume × close of each intraday candle."""
+    day_volumes_usd: Sequence[float]
+    """Volume × close of the 24 hours up to each intraday candle, from the first that has so many."""
     funding_times_ms: tuple[int, ...]
     funding_rates: tuple[float, ...]
 
@@ -105,9 +103,8 @@ class _Tape:
         return self.funding_rates[at] if known else None
 
     def day_volume_usd(self, cycle_ms: int) -> float | None:
-        bars = DAY_MS // self.intraday.step_ms
-        end = self.intraday.closed(cycle_ms)
-        return notional_sum_usd(self.notional_usd[end - bars : end]) if end >= bars else None
+        whole_days = self.intraday.closed(cycle_ms) - DAY_MS // self.intraday.step_ms
+        return self.day_volumes_usd[whole_days] if 0 <= whole_days < len(self.day_volumes_usd) else None
 
 
 class BacktestReplayProvider(MarketData):
@@ -274,7 +271,7 @@ class BacktestReplayProvider(MarketData):
             long_term=long_term,
             finest=finest,
             walked=BarStretch.of(finest.frame),
-            notional_usd=(intraday.frame["volume"] * intraday.frame["close"]).to_numpy(),
+            day_volumes_usd=day_volumes_usd(intraday.frame, intraday.interval),
             funding_times_ms=tuple(funding["time_ms"].to_list()),
             funding_rates=tuple(funding["rate_hourly"].to_list()),
         )

@@ -7,7 +7,7 @@ Does not belong here: snapshots (``replay``), how candles are stored (``history`
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 
 import polars as pl
 
@@ -82,7 +82,8 @@ class ReplayWindow:
         return self._cut(max(end - bars, 0), end)
 
     def _series_of(self, start: int, end: int) -> CandleSeries:
-        return CandleSeries(self.symbol, self.interval, self.frame.slice(start, end - start))
+        newest = self.enriched.row(end - 1)[: len(CANDLE_SCHEMA)] if end else ()
+        return _LateSeries(self.symbol, self.interval, newest, partial(self.frame.slice, start, end - start))
 
     def points(self, cycle_ms: int, points: int) -> IndicatorWindow:
         """The last ``points`` closed candles with their computed columns."""
@@ -94,6 +95,24 @@ class ReplayWindow:
         start = max(-(-(from_ms - self.first_ms) // self.step_ms), 0)
         end = max(-(-(to_ms - self.first_ms) // self.step_ms), start)
         return self.frame.slice(start, end - start)
+
+
+class _LateSeries(CandleSeries):
+    """A series whose frame is cut when it is asked for: of most, a cycle reads the last candle only."""
+
+    def __init__(
+        self,
+        symbol: str,
+        interval: str,
+        newest: tuple[float | None, ...],
+        cut: Callable[[], pl.DataFrame],
+    ) -> None:
+        vars(self).update(symbol=symbol, interval=interval, newest=newest, _cut=cut)
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        cut: Callable[[], pl.DataFrame] = vars(self)["_cut"]
+        return cut()
 
 
 class PlainRows:
@@ -110,6 +129,11 @@ class PlainRows:
         self._frame = frame
         self._block: tuple[range, Columns] = (range(0), {})
         self.window = lru_cache(maxsize=1)(self._window)
+
+    def row(self, index: int) -> tuple[float | None, ...]:
+        """Every column of a row."""
+        rows, columns = self._block_with(index, index + 1)
+        return tuple([values[index - rows.start] for values in columns.values()])
 
     def _window(self, start: int, end: int) -> IndicatorWindow:
         rows, columns = self._block_with(start, end)

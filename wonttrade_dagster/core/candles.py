@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+from numpy.lib.stride_tricks import sliding_window_view
 
 from wonttrade_dagster.core.errors import ConfigurationError
 
@@ -138,15 +138,18 @@ def day_volume_usd(frame: pl.DataFrame, interval: str) -> float | None:
         None where the bars do not reach back a whole day.
     """
     bars = _DAY_MS // interval_ms(interval)
+    return next(reversed(day_volumes_usd(frame.tail(bars), interval)), None)
+
+
+def day_volumes_usd(frame: pl.DataFrame, interval: str) -> list[float]:
+    """:func:`day_volume_usd` at each bar, from the first that has a whole day behind it."""
+    bars = _DAY_MS // interval_ms(interval)
     if bars == 0 or frame.height < bars:
-        return None
-    last = frame.tail(bars)
-    return notional_sum_usd((last["volume"] * last["close"]).to_numpy())
-
-
-def notional_sum_usd(notional_usd: npt.NDArray[np.float64]) -> float:
-    """The sum of a gapless column; numpy's, which depends on the values alone and not on how they lie."""
-    return float(notional_usd.sum())
+        return []
+    notional_usd = (frame["volume"] * frame["close"]).to_numpy()
+    # numpy's sum depends on the values alone: the same for a day on its own and for one of many.
+    sums: list[float] = sliding_window_view(notional_usd, bars).sum(axis=1).tolist()
+    return sums
 
 
 def impossible(frame: pl.DataFrame) -> pl.DataFrame:
