@@ -39,7 +39,6 @@ class BacktestWalk:
     decided_ms: int | None = None
     latency_ms: int = 0
     events: list[Mapping[str, Any]] = field(default_factory=list)
-    _rows: dict[str, int] = field(default_factory=dict)
     """Of each symbol, the first one that was looked at last."""
 
     @property
@@ -100,9 +99,7 @@ class BacktestWalk:
         found = {}
         for symbol, interval in self.replay.bar_intervals.items():
             since_ms = self.lived_until_ms - 2 * interval_ms(interval)
-            near = self._rows.get(symbol, 0)
-            found[symbol] = bars = self.replay.stretch(symbol, since_ms, before_ms, near)
-            self._rows[symbol] = bars.start
+            found[symbol] = self.replay.stretch(symbol, since_ms, before_ms)
         return found
 
     def _funding(self, since_ms: int, to_ms: int) -> dict[str, tuple[tuple[int, float], ...]]:

@@ -149,6 +149,7 @@ class BacktestReplayProvider(MarketData):
         self._is_cut_from_one_pass = lru_cache(maxsize=1)(self._forgets_within)
         self._intervals = (intraday_interval, long_interval)
         self._tapes = self._load_all(history, tuple(symbols))
+        self._bar_intervals = MappingProxyType({s: tape.finest.interval for s, tape in self._tapes.items()})
 
     def assets(self) -> Mapping[str, AssetSpec]:
         """The rules this replay was given."""
@@ -170,7 +171,7 @@ class BacktestReplayProvider(MarketData):
     @property
     def bar_intervals(self) -> Mapping[str, str]:
         """Symbol → interval of what :meth:`bars` returns."""
-        return {symbol: tape.finest.interval for symbol, tape in self._tapes.items()}
+        return self._bar_intervals
 
     def snapshot(self, cycle_ms: int) -> MarketSnapshot:
         """What was known at ``cycle_ms``. Raises ``HistoryError`` outside of the range."""
@@ -198,12 +199,10 @@ class BacktestReplayProvider(MarketData):
         """The finest candles of ``symbol`` opened in ``[from_ms, to_ms)``, in ``CANDLE_SCHEMA``."""
         return self._tapes[symbol].finest.between(from_ms, to_ms)
 
-    def stretch(self, symbol: str, from_ms: int, to_ms: int, near: int = 0) -> BarStretch:
-        """The same candles, to be walked: asked for twice a cycle, a few rows each time.
-
-        ``near``: a row a few before them, such as the first one of the last answer.
-        """
-        return self._tapes[symbol].walked.between(from_ms, to_ms, near)
+    def stretch(self, symbol: str, from_ms: int, to_ms: int) -> BarStretch:
+        """The same candles, to be walked: asked for twice a cycle, a few rows each time."""
+        tape = self._tapes[symbol]
+        return tape.walked.rows(tape.finest.opened_before(from_ms), tape.finest.opened_before(to_ms))
 
     def funding_between(self, symbol: str, from_ms: int, to_ms: int) -> tuple[tuple[int, float], ...]:
         """Time and hourly rate of the funding due in ``(from_ms, to_ms]``.

@@ -92,9 +92,13 @@ class ReplayWindow:
 
     def between(self, from_ms: int, to_ms: int) -> pl.DataFrame:
         """Candles opened in ``[from_ms, to_ms)``, a view."""
-        start = max(-(-(from_ms - self.first_ms) // self.step_ms), 0)
-        end = max(-(-(to_ms - self.first_ms) // self.step_ms), start)
-        return self.frame.slice(start, end - start)
+        start, end = self.opened_before(from_ms), self.opened_before(to_ms)
+        return self.frame.slice(start, max(end - start, 0))
+
+    def opened_before(self, time_ms: int) -> int:
+        """How many candles open before ``time_ms``."""
+        rows = -((self.first_ms - time_ms) // self.step_ms)
+        return 0 if rows < 0 else min(rows, self.rows)
 
 
 class _LateSeries(CandleSeries):

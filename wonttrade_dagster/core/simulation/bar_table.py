@@ -18,7 +18,6 @@ import polars as pl
 from wonttrade_dagster.core.quick_init import quick_init
 
 PRICES = ("open", "high", "low", "close")
-_NEAR_ROWS = 8
 
 
 @quick_init
@@ -96,17 +95,9 @@ class BarStretch:
             return self
         return BarStretch(self.frame, self.open_time_ms, self.columns, start, stop)
 
-    def between(self, from_ms: int, to_ms: int, near: int = 0) -> "BarStretch":
-        """Those that open in ``[from_ms, to_ms)``; ``near``: a row a few before them, where one is known."""
-        is_before = self.start < near < self.stop and self.open_time_ms[near - 1] < from_ms
-        start = self._behind(from_ms, near if is_before else self.start)
-        return self.rows(start, self._behind(to_ms, start))
-
-    def _behind(self, time_ms: int, start: int) -> int:
-        """From a row on, and among the next rows first: a walk goes forward by a few."""
-        end = min(start + _NEAR_ROWS, self.stop)
-        row = bisect_left(self.open_time_ms, time_ms, start, end)
-        return row if row < end else bisect_left(self.open_time_ms, time_ms, end, self.stop)
+    def between(self, from_ms: int, to_ms: int) -> "BarStretch":
+        """Those that open in ``[from_ms, to_ms)``."""
+        return self.rows(self.opened_before(from_ms), self.opened_before(to_ms))
 
     def bar(self, row: int) -> Bar:
         """One of them."""
