@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,44 @@ def test_a_sync_aside_is_over_before_the_next_record_is_written(
             kept.append("a", 1, {"n": n})
     ends = [offset + 1 for offset, byte in enumerate(path.read_bytes()) if byte == ord("\n")]
     assert sizes == ends, "each record was synced, by itself and in order"
+
+
+def test_a_batch_is_synced_whole_before_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.ndjson"
+    path.touch()
+    sizes = synced_sizes(monkeypatch)
+    with Journal(path, sync_every=4, sync_aside=True) as kept:
+        for n in range(10):
+            kept.append("a", 1, {"n": n})
+    ends = [offset + 1 for offset, byte in enumerate(path.read_bytes()) if byte == ord("\n")]
+    assert len(sizes) == 3
+    assert all(size >= end for size, end in zip(sizes, (ends[3], ends[7], ends[9]), strict=True))
+
+
+def test_a_file_that_goes_away_while_a_batch_is_synced_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "journal.ndjson", list[int]()
+    fsync, may_go_on = os.fsync, threading.Event()
+
+    def late(handle: int) -> None:
+        may_go_on.wait(10)
+        fsync(handle)
+        synced.append(os.fstat(handle).st_ino)
+
+    with Journal(path, sync_every=2, sync_aside=True) as kept:
+        kept.append("a", 1, {"n": 0})
+        monkeypatch.setattr(os, "fsync", late)
+        monkeypatch.setattr(append_only, "sync_directory", lambda _: None)
+        kept.append("a", 1, {"n": 1})
+        first = path.stat().st_ino
+        path.rename(path.with_name("elsewhere"))
+        kept.append("a", 1, {"n": 2})
+        may_go_on.set()
+    assert synced == [first, path.stat().st_ino]
+    assert (bodies(path.with_name("elsewhere")), bodies(path)) == ([0, 1], [2])
 
 
 @pytest.mark.parametrize("appends", [1, 2])

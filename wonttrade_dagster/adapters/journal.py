@@ -47,8 +47,8 @@ class Journal(AuditSink):
         account: whose records are written, and asked for: a file that another account (or the rehearsal)
             wrote before must not hand its decisions to this one. Empty for a journal with a single owner.
         clock: tells when a record was written.
-        sync_aside: within a ``with`` block, let the disk take a record while its writer goes on; the next
-            append waits for that. A failure is raised there, or at the end of the block.
+        sync_aside: within a ``with`` block, let the disk take a batch while its writer goes on; the append
+            that ends the next one waits for that. A failure is raised there, or at the end of the block.
     """
 
     def __init__(
@@ -101,7 +101,8 @@ class Journal(AuditSink):
         """
         try:
             written = self._written(kind, body)
-            self._finish_sync()
+            if self._unsynced + 1 >= self._sync_every:
+                self._finish_sync()
             with self._file.opened() as file:
                 self._repair_tail(file)
                 self._close_gap(file)
@@ -264,10 +265,12 @@ class Journal(AuditSink):
         return next((record.seq for record in newest), 0)
 
     def _sync(self, file: BinaryIO) -> None:
+        self._finish_sync()
         if self._syncer is None:
             os.fsync(file.fileno())
         else:
-            self._syncing = self._syncer.submit(os.fsync, file.fileno())
+            # Of its own, for the file may be closed meanwhile: it is opened anew where it was moved away.
+            self._syncing = self._syncer.submit(_sync_and_close, os.dup(file.fileno()))
         self._unsynced = 0
 
     def _finish_sync(self) -> None:
@@ -308,6 +311,13 @@ class Journal(AuditSink):
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             return not ndjson.tail_without_newline(file)
+
+
+def _sync_and_close(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _identity(file: BinaryIO) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 _BODY = b',"body":'
 _HEAD_BYTES = 300
+_HEAD = json.JSONEncoder(separators=(",", ":"))
 _SEAL_CHARS = len(',"sha256":""}') + 64
 _FEW_CHARACTERS = 8
 _ESCAPED = "wonttrade.json"
@@ -117,7 +118,7 @@ def _may_hold(word: bytes, text: bytes) -> bool:
 
 def line_of(head: Mapping[str, object], body: bytes) -> bytes:
     """The line, its newline included, from what stands before the body and the body's bytes."""
-    start = compact(head).removesuffix(b"}")
+    start = _HEAD.encode(head).removesuffix("}").encode()
     return b'%b%b%b,"sha256":"%b"}\n' % (start, _BODY, body, hashlib.sha256(body).hexdigest().encode())
 
 

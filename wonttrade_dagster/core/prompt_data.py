@@ -7,8 +7,8 @@ It is written as text, number by number: JSON's encoder finds the shortest digit
 takes longer than everything else in the block.
 """
 
-import json
 from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii as _text
 
 from wonttrade_dagster.core.model import AccountSnapshot, PriorDecision, RiskLimits, TargetPosition
 from wonttrade_dagster.core.prompt_market import SymbolWindows
@@ -68,4 +68,3 @@ def _target(target: TargetPosition) -> str:
     )
 
 
-_text = json.JSONEncoder().encode
