@@ -106,7 +106,8 @@ def die() -> NoReturn:
     raise SystemExit(1)  # not reached
 
 
-def _torn(file: BinaryIO, content: bytes) -> None:
+def _torn(file: BinaryIO, content: bytes, size: int) -> None:
+    del size
     file.write(content[: len(content) // 2])
     os.fsync(file.fileno())
     die()

@@ -148,9 +148,7 @@ class SimulatedExecutor(Executor):
             HistoryError: time would run backwards, or the length of a symbol's bars is not known.
             MoneyIdentityError: the account does not add up.
         """
-        unknown = bars.keys() - self._bar_ms.keys()
-        if unknown:
-            raise HistoryError(f"how long the bars of {', '.join(sorted(unknown))} are is not known")
+        self._refuse_unknown(bars)
         ended: dict[str, BarStretch] = {}
         opens: dict[str, Decimal] = {}
         last_ms = 0
@@ -205,6 +203,11 @@ class SimulatedExecutor(Executor):
         if state is not self._checked:
             check_identities(state)
             self._checked = state
+
+    def _refuse_unknown(self, bars: Bars) -> None:
+        unknown = bars.keys() - self._bar_ms.keys()
+        if unknown:
+            raise HistoryError(f"how long the bars of {', '.join(sorted(unknown))} are is not known")
 
     def _refuse_open(self, symbol: str, bars: BarStretch, to_ms: int) -> None:
         if bars.start == bars.stop:

@@ -66,5 +66,3 @@ def _target(target: TargetPosition) -> str:
         f'{{"symbol":{_text(target.symbol)},"target_size":{decimal_json(target.target_size)},'
         f'"stop_loss":{decimal_json(target.stop_loss)},"take_profit":{decimal_json(target.take_profit)}}}'
     )
-
-

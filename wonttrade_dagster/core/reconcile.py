@@ -327,9 +327,7 @@ class PositionReconciler:
     def _fits(self, order: OpenOrder, px: Decimal, held: Decimal) -> bool:
         if order.trigger_px is None or not covers_exactly(order, held):
             return False
-        return order.trigger_px == px or (
-            abs(order.trigger_px - px) / px * _BPS <= self._rules.min_stop_move_bps
-        )
+        return abs(order.trigger_px - px) / px * _BPS <= self._rules.min_stop_move_bps
 
     # --- a decision that is not applied ------------------------------------------------------------
 
@@ -378,10 +376,8 @@ class PositionReconciler:
 
 def _target(decision: Decision | None, symbol: str) -> TargetPosition | None:
     """The target for ``symbol``; an older decision may not know a symbol that is tracked now."""
-    for target in decision.targets if decision else ():
-        if target.symbol == symbol:
-            return target
-    return None
+    targets = decision.targets if decision else ()
+    return next((target for target in targets if target.symbol == symbol), None)
 
 
 def _cancel(order: OpenOrder, reason: str, *, after_cloid: str | None = None) -> CancelOrder:
