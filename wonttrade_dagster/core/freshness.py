@@ -20,11 +20,6 @@ from wonttrade_dagster.core.model import (
 from wonttrade_dagster.core.precision import floor_size, wire
 from wonttrade_dagster.core.protection import is_crossed, protection_px
 
-_LEG_REASONS = (
-    (Leg.STOP_LOSS, "price_moved_past_stop"),
-    (Leg.TAKE_PROFIT, "price_moved_past_take_profit"),
-)
-
 LEG_NAMES: Mapping[Leg, str] = {Leg.STOP_LOSS: "STOP-LOSS", Leg.TAKE_PROFIT: "TAKE-PROFIT"}
 
 
@@ -91,7 +86,10 @@ def _overtaken(target: TargetPosition, reference_px: Decimal | None) -> Refusal 
     if not target.target_size:
         return None
     is_long = target.target_size > 0
-    for leg, reason in _LEG_REASONS:
+    for leg, reason in (
+        (Leg.STOP_LOSS, "price_moved_past_stop"),
+        (Leg.TAKE_PROFIT, "price_moved_past_take_profit"),
+    ):
         px = protection_px(target, leg)
         if px is not None and is_crossed(leg, px, reference_px, is_long=is_long):
             name = LEG_NAMES[leg].lower()
