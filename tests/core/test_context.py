@@ -379,6 +379,8 @@ def test_noise_after_the_cycle_time_changes_no_byte(known: int, seed: int) -> No
     [
         ("{{ facts.nonsense }}", "nonsense"),
         ("{{ nonsense }}", "nonsense"),
+        ("{{ facts.account.return }}", "return"),
+        ("{{ facts.account.class.None }}", "class"),
         ("{{ 1 // 0 }}", "division"),
         ("{{ facts.symbols + 1 }}", "concatenate"),
         ("{{ facts.symbols[99].symbol }}", "no element"),
@@ -389,6 +391,23 @@ def test_a_template_that_is_wrong_is_an_error_that_names_it(source: str, says: s
     template = replace(load_prompt(PROMPTS, "trader/v1"), user_source=source)
     with pytest.raises(ConfigurationError, match=f"trader/v1.*{says}"):
         builder(template).build(context_inputs())
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ facts.account.return is defined }}", "False"),
+        ("{{ facts.nonsense is defined }}", "False"),
+        ("{{ facts.account.value_usd is defined }}", "True"),
+        ("{{ facts.nonsense | default('none') }}", "none"),
+        ("{{ {'class': 1}.class }}", "1"),
+        ("{{ {'a': 1}.a }}", "1"),
+        ("{{ facts.symbols[0].intraday.latest.macd == facts.symbols[0].intraday.latest['macd'] }}", "True"),
+    ],
+)
+def test_a_template_asks_in_all_of_jinjas_ways(source: str, text: str) -> None:
+    template = replace(load_prompt(PROMPTS, "trader/v1"), user_source=source)
+    assert builder(template).build(context_inputs()).user == text
 
 
 def test_a_prompt_takes_about_a_millisecond() -> None:

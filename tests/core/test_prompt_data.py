@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -34,6 +35,14 @@ def test_a_decimal_is_a_whole_number_or_the_nearest_float(value: Decimal) -> Non
 @example(7.5, 0)
 def test_a_float_is_the_shortest_text_of_what_it_is_rounded_to(value: float, decimals: int) -> None:
     assert number_json(value, decimals) == json.dumps(round(value, decimals))
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, ArithmeticError)):
+        decimal_json(Decimal(text))
+    with pytest.raises(ValueError, match="Out of range float"):
+        number_json(float(text.removeprefix("s")), 2)
 
 
 def test_nothing_is_null() -> None:

@@ -1,6 +1,8 @@
 """Indicators in a prompt: under their true names, the further ones where they are asked for."""
 
 import json
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -228,3 +230,11 @@ def test_a_condition_on_a_further_column_is_read_and_one_on_a_length_of_the_past
     newest = computed.of("BTC").intraday
     assert [r.value for r in found] == [newest.newest("vwap_20"), newest.newest("ema_34"), None]
     assert [r.holds for r in found] == [True, True, None]
+
+
+def test_a_setting_is_pickled_and_copied_whatever_was_asked_of_it() -> None:
+    setting = replace(OTHER, further=("vwap",))
+    assert setting.names["vwap"] in setting.window_series
+    for again in (pickle.loads(pickle.dumps(setting)), deepcopy(setting)):
+        assert again == setting
+        assert again.window_series == setting.window_series

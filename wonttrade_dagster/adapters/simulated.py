@@ -103,8 +103,9 @@ class SimulatedExecutor(Executor):
 
         Bars of all symbols are walked in time order; funding is paid at its full hours in
         ``(last, to_ms]``, at the oracle stand-in: the open of the bar at that hour, or the last close before
-        it when that bar is not there (its open is the same moment). Bars that open before the account's time
-        were lived already: they only tell the price, so hand in some before the first decision.
+        it when that bar is not there (its open is the same moment); one that opens at ``to_ms`` is not looked
+        at. Bars that open before the account's time were lived already: they only tell the price, so hand in
+        some before the first decision.
 
         Args:
             to_ms: the decision time.

@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
+_INT64 = 2**63
 _dtype_name = lru_cache(maxsize=64)(str)
 
 
@@ -65,14 +66,18 @@ class WindowCodec:
         return {"schema": schema, "columns": dict(window.columns)}
 
 
-def _numbers(columns: dict[str, list[float | None]]) -> dict[str, tuple[float | None, ...]]:
+def _numbers(columns: Any) -> dict[str, tuple[float | None, ...]]:  # noqa: ANN401 (whatever the JSON held)
     """Columns of one length that hold numbers and nulls; anything else is no record of ours."""
-    for name, values in columns.items():
-        if not all(value is None or type(value) in (int, float) for value in values):
-            raise ValueError(f"column {name} does not hold numbers")
+    is_listed = isinstance(columns, dict) and all(isinstance(each, list | tuple) for each in columns.values())
+    if not is_listed or not all(all(map(_is_number_or_null, values)) for values in columns.values()):
+        raise ValueError("columns of a window must hold numbers")
     if len({len(values) for values in columns.values()}) > 1:
         raise ValueError("columns of a window must have one length")
     return {name: tuple(values) for name, values in columns.items()}
+
+
+def _is_number_or_null(value: object) -> bool:
+    return value is None or type(value) is float or (type(value) is int and abs(value) < _INT64)
 
 
 @lru_cache(maxsize=64)

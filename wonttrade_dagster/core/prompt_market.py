@@ -61,7 +61,9 @@ class Printed(Mapping[str, str]):
     def of(cls, columns: Mapping[str, str]) -> type["Printed"]:
         """Windows of these columns, which a template finds as attributes, too."""
         asked = {key: property(itemgetter(key)) for key in columns}
-        return type(cls.__name__, (cls,), {"__slots__": (), "columns": columns} | asked)
+        return type(
+            cls.__name__, (cls,), {"__slots__": (), "__module__": __name__, "columns": columns} | asked
+        )
 
     def __getitem__(self, key: str) -> str:
         """The text; ``KeyError`` for what is not there."""

@@ -6,6 +6,7 @@ Does not belong here: what a template sees (``core.context``), its names (``core
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 
 import jinja2
 from jinja2 import nodes
@@ -22,6 +23,9 @@ class _PlainAttributes(CodeGenerator):
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 (as Jinja calls it)
         """An attribute that is not there raises ``AttributeError``."""
+        if iskeyword(node.attr):  # which Python has no such expression for
+            super().visit_Getattr(node, frame)
+            return
         self.write("(")
         self.visit(node.node, frame)
         self.write(f").{node.attr}")
@@ -62,6 +66,8 @@ class CompiledTemplate:
             plain, usual = (each().from_string(source) for each in (_PlainEnvironment, _Environment))
         except jinja2.TemplateSyntaxError as error:
             raise ConfigurationError(f"prompt {name}, line {error.lineno}: {error.message}") from error
+        except SyntaxError as error:  # Jinja understood it, and Python not what Jinja made of it
+            raise ConfigurationError(f"prompt {name} cannot be compiled: {error.msg}") from error
         return cls(name, plain, usual)
 
     def rendered(self, seen: Mapping[str, object]) -> str:

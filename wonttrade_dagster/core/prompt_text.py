@@ -4,6 +4,7 @@ Belongs here: formats, and making model text harmless where it is quoted.
 Does not belong here: which facts are shown (``core.prompt_facts``).
 """
 
+import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _SMALLEST_PLAIN = -4
 """A float whose first digit stands further behind the point than this is spelled with an exponent."""
 
 _CUT = " …[cut]"
+_json = json.JSONEncoder(allow_nan=False).encode
 _EPOCH = date(1970, 1, 1)
 
 
@@ -168,19 +170,27 @@ def number(value: Decimal | float | None, decimals: int) -> str:
 
 
 def decimal_json(value: Decimal | None) -> str:
-    """The number as JSON spells it: a whole one as such, any other as the float nearest to it."""
+    """The number as JSON spells it: a whole one as such, any other as the float nearest to it.
+
+    Raises:
+        ValueError: it is not finite; ``ArithmeticError`` where that shows earlier.
+    """
     if value is None:
         return "null"
-    if len(str(value)) <= SHORTEST_CHARS and value.adjusted() >= _SMALLEST_PLAIN:
+    if value.is_finite() and len(str(value)) <= SHORTEST_CHARS and value.adjusted() >= _SMALLEST_PLAIN:
         return wire(value)
-    return repr(int(value) if value == value.to_integral_value() else float(value))
+    return _json(int(value) if value == value.to_integral_value() else float(value))
 
 
 def number_json(value: float, decimals: int) -> str:
-    """``repr(round(value, decimals))``, made from the text of the prose, which is there already."""
+    """``round(value, decimals)`` in JSON, made from the text of the prose, which is there already.
+
+    Raises:
+        ValueError: it is not finite.
+    """
     text = number(value, decimals)
     if abs(value) < 1.0 or len(text) > SHORTEST_CHARS or "." not in text:
-        return repr(round(value, decimals))
+        return _json(round(value, decimals))
     digits = text.rstrip("0")
     return f"{digits}0" if digits.endswith(".") else digits
 

@@ -5,7 +5,7 @@ Does not belong here: formulas (``core.indicators``), where the lengths come fro
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from types import MappingProxyType
 
@@ -49,6 +49,10 @@ class IndicatorSetting:
     def names(self) -> Mapping[str, str]:
         """Role → column, in the order of the columns."""
         return _names_of(self)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields alone: what was found out of them cannot be pickled, and is found again."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def macd_suffix(self) -> str:
