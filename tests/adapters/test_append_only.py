@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -88,31 +89,23 @@ def synced_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_a_sync_aside_is_over_before_the_next_record_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("records", "sync_every", "synced"), [(20, 1, range(20)), (10, 4, (3, 7, 9))], ids=["each", "batches"]
+)
+def test_a_sync_aside_is_over_before_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int, sync_every: int, synced: Sequence[int]
 ) -> None:
     path = tmp_path / "journal.ndjson"
     path.touch()
     sizes = synced_sizes(monkeypatch)
-    with Journal(path, sync_aside=True) as kept:
-        for n in range(20):
+    with Journal(path, sync_every=sync_every, sync_aside=True) as kept:
+        for n in range(records):
             kept.append("a", 1, {"n": n})
     ends = [offset + 1 for offset, byte in enumerate(path.read_bytes()) if byte == ord("\n")]
-    assert sizes == ends, "each record was synced, by itself and in order"
-
-
-def test_a_batch_is_synced_whole_before_the_next_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "journal.ndjson"
-    path.touch()
-    sizes = synced_sizes(monkeypatch)
-    with Journal(path, sync_every=4, sync_aside=True) as kept:
-        for n in range(10):
-            kept.append("a", 1, {"n": n})
-    ends = [offset + 1 for offset, byte in enumerate(path.read_bytes()) if byte == ord("\n")]
-    assert len(sizes) == 3
-    assert all(size >= end for size, end in zip(sizes, (ends[3], ends[7], ends[9]), strict=True))
+    if sync_every == 1:
+        assert sizes == ends, "each record was synced, by itself and in order"
+    assert len(sizes) == len(synced)
+    assert all(size >= ends[last] for size, last in zip(sizes, synced, strict=True))
 
 
 def test_a_file_that_goes_away_while_a_batch_is_synced_is_begun_anew(

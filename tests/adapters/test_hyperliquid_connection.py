@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from venue_clients import market_data_at
-from venue_stub import ADDRESS, FILLED, META, ORDER, FrozenClock, Stub, connection, scripted, venue
+from venue_stub import ADDRESS, FILLED, META, ORDER, FrozenClock, Stub, connection, never, scripted, venue
 
 from wonttrade_dagster.adapters.hyperliquid import HyperliquidVenue
 from wonttrade_dagster.adapters.hyperliquid.connection import travel
@@ -156,7 +156,7 @@ def test_a_server_that_drips_its_answer_does_not_outlive_the_time_limit(stub: St
 
 
 def test_a_server_that_never_answers_does_not_outlive_the_time_limit(stub: Stub) -> None:
-    stub.answer = lambda _: time.sleep(1.0)  # type: ignore[func-returns-value] # None: no answer
+    stub.answer = never
     with pytest.raises(VenueUnavailableError, match="Timeout"):
         connection(stub.url, timeout=0.2).assets()
 

@@ -2,13 +2,24 @@
 
 import json
 import threading
-import time
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from venue_stub import ADDRESS, FILLED, FOUND, META, ORDER, FrozenClock, Stub, connection, scripted, venue
+from venue_stub import (
+    ADDRESS,
+    FILLED,
+    FOUND,
+    META,
+    ORDER,
+    FrozenClock,
+    Stub,
+    connection,
+    never,
+    scripted,
+    venue,
+)
 
 from wonttrade_dagster.adapters.hyperliquid.connection import travel_once
 from wonttrade_dagster.adapters.hyperliquid.signer import Nonces
@@ -90,7 +101,7 @@ def test_a_write_that_found_no_server_did_nothing(stub: Stub) -> None:
 
 
 def test_a_timeout_while_waiting_for_a_writes_answer_is_an_unknown_outcome(stub: Stub) -> None:
-    stub.answer = lambda _: time.sleep(1.0)  # type: ignore[func-returns-value] # None: no answer
+    stub.answer = never
     made = connection(stub.url, timeout=0.2)
     with pytest.raises(UnknownOutcomeError):
         travel_once("an order", made.info.meta)

@@ -111,6 +111,12 @@ def venue(stub: Stub, **options: object) -> HyperliquidVenue:
     return HyperliquidVenue(**(settings | options))
 
 
+def never(body: dict[str, Any]) -> None:
+    """Longer than any of the tests waits, and then no answer."""
+    del body
+    time.sleep(1.0)
+
+
 def scripted(stub: Stub, **answers: object) -> None:
     """Answers by request or action type; a str is sent as it is, None drops the connection."""
 

@@ -31,7 +31,6 @@ from wonttrade_dagster.adapters.prompts import load_prompt
 from wonttrade_dagster.core.alerts import protection_alerts
 from wonttrade_dagster.core.candles import closed_at
 from wonttrade_dagster.core.context import ContextInputs
-from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.invalidation import readings
 from wonttrade_dagster.core.model import (
     BreakerState,
@@ -372,42 +371,6 @@ def test_noise_after_the_cycle_time_changes_no_byte(known: int, seed: int) -> No
         return builder().build(context_inputs(snapshot=snapshot)).user
 
     assert prompt(poisoned=True) == prompt(poisoned=False)
-
-
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("{{ facts.nonsense }}", "nonsense"),
-        ("{{ nonsense }}", "nonsense"),
-        ("{{ facts.account.return }}", "return"),
-        ("{{ facts.account.class.None }}", "class"),
-        ("{{ 1 // 0 }}", "division"),
-        ("{{ facts.symbols + 1 }}", "concatenate"),
-        ("{{ facts.symbols[99].symbol }}", "no element"),
-        ("line\n{% for %}", "line 2"),
-    ],
-)
-def test_a_template_that_is_wrong_is_an_error_that_names_it(source: str, says: str) -> None:
-    template = replace(load_prompt(PROMPTS, "trader/v1"), user_source=source)
-    with pytest.raises(ConfigurationError, match=f"trader/v1.*{says}"):
-        builder(template).build(context_inputs())
-
-
-@pytest.mark.parametrize(
-    ("source", "text"),
-    [
-        ("{{ facts.account.return is defined }}", "False"),
-        ("{{ facts.nonsense is defined }}", "False"),
-        ("{{ facts.account.value_usd is defined }}", "True"),
-        ("{{ facts.nonsense | default('none') }}", "none"),
-        ("{{ {'class': 1}.class }}", "1"),
-        ("{{ {'a': 1}.a }}", "1"),
-        ("{{ facts.symbols[0].intraday.latest.macd == facts.symbols[0].intraday.latest['macd'] }}", "True"),
-    ],
-)
-def test_a_template_asks_in_all_of_jinjas_ways(source: str, text: str) -> None:
-    template = replace(load_prompt(PROMPTS, "trader/v1"), user_source=source)
-    assert builder(template).build(context_inputs()).user == text
 
 
 def test_a_prompt_takes_about_a_millisecond() -> None:
