@@ -217,10 +217,8 @@ class PrintedRules:
     @classmethod
     def of(cls, asset: AssetSpec, fmt: PriceFormat, limits: RiskLimits) -> "PrintedRules":
         """The rules in force."""
-        lot, max_leverage = (
-            lot_base(asset.size_decimals),
-            allowed_leverage(asset, limits.max_position_usd, limits),
-        )
+        lot = lot_base(asset.size_decimals)
+        max_leverage = allowed_leverage(asset, limits.max_position_usd, limits)
         data = (
             f'"tick":{decimal_json(fmt.tick)},"lot":{decimal_json(lot)},'
             f'"size_decimals":{asset.size_decimals},"min_value_usd":{decimal_json(MIN_ORDER_VALUE_USD)},'
