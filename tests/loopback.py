@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,20 @@ class Loopback:
     def serving(cls, clock: SetBackClock | None = None) -> Iterator["Loopback"]:
         with Sandbox(seed=7, clock_ms=clock.now_ms if clock else None) as sandbox:
             loopback = cls(sandbox)
+            loopback.begin_trend()
             agent = Account.from_key(CANARY_KEY).address
             loopback.venue("agent", {"user": SANDBOX_ACCOUNT_ADDRESS, "agent": agent})
             yield loopback
+
+    def begin_trend(self) -> None:
+        """Prices rose by 3 % fifty minutes ago: whatever time it is, the rule's averages do not cross soon.
+
+        Without it, a test whose model should keep its plan fails at the few times of day at which they do.
+        """
+        market, ago_ms = self.sandbox.venue.market, 50 * MINUTE_MS
+        for coin in ("BTC", "ETH"):
+            risen = market.mid_px(coin, market.now_ms() - ago_ms) * Decimal("1.03")
+            market.set_price(coin, risen, hold_ms=0, after_ms=-ago_ms)
 
     def config(self, folder: Path, **changes: Any) -> Path:
         """A settings file for these servers; ``runtime__mode`` stands for ``runtime.mode``."""

@@ -119,8 +119,9 @@ def test_a_changed_byte_is_found_where_it_was_changed(
 
 
 def test_a_candle_that_moves_no_printed_number_is_found_by_its_hash(traded: Traded, replay: Replay) -> None:
-    ((oldest,),) = traded.execute("SELECT min(open_time_ms) FROM snapshot_candles WHERE interval = '5m'")
-    traded.execute("UPDATE snapshot_candles SET volume = volume + 1 WHERE open_time_ms = ?", oldest)
+    oldest = "SELECT min(open_time_ms) FROM snapshot_candles WHERE interval = '5m'"
+    change = "UPDATE snapshot_candles SET volume = volume + 1 WHERE interval = '5m'"
+    traded.execute(f"{change} AND open_time_ms = ({oldest})")
     code, told = replay(traded.config, cycle_text(traded.times[0]))
     assert (code, differing(told)) == (1, [Stage.MARKET_SNAPSHOTS])
     assert "hash" in detail(told, Stage.MARKET_SNAPSHOTS)

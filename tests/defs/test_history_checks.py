@@ -176,6 +176,6 @@ def test_the_schedule_fills_what_the_last_days_lack_in_one_run(tmp_path: Path) -
             )
         assert result.success
         history = history_of(config)
-        assert history.candles("BTC", "5m").height > (SCHEDULED_DAYS - 1) * 288
+        assert history.candles("BTC", "5m").height >= (SCHEDULED_DAYS - 1) * 288  # today may have none yet
         assert history.open_interest("ETH").height == 1
         assert request().tags["dagster/asset_partition_range_start"] == now.strftime("%Y-%m-%d")
