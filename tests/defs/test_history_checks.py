@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from loopback import DAY_MS, MINUTE_MS, Loopback, instance_of, wave
+from loopback import DAY_MS, MINUTE_MS, Loopback, SetBackClock, instance_of, wave
 
 from wonttrade_dagster.adapters.history import HOUR_MS, MarketHistory
 from wonttrade_dagster.adapters.history_audit import disagreeing_bars, old_series
@@ -151,11 +151,11 @@ def test_an_empty_history_lacks_its_symbols_and_nothing_else(config: Path) -> No
 # --- the schedule ----------------------------------------------------------------------------------
 
 
-def test_the_schedule_fills_what_the_last_days_lack_in_one_run(tmp_path: Path) -> None:
+def test_the_schedule_fills_what_the_last_days_lack_in_one_run(clock: SetBackClock, tmp_path: Path) -> None:
     """The request as Dagster would get it, and the run it asks for, against the loopback venue."""
-    with Loopback.serving() as loopback:
+    with Loopback.serving(clock) as loopback:
         config = loopback.config(tmp_path)
-        definitions, now = build_defs(config), datetime.now(UTC)
+        definitions, now = build_defs(config), datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
         schedule = definitions.get_repository_def().get_schedule_def(SCHEDULE_NAME)
         assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
