@@ -25,7 +25,8 @@ def loopback() -> Iterator[Loopback]:
 
 @pytest.fixture
 def config(loopback: Loopback, tmp_path: Path) -> Path:
-    return loopback.config(tmp_path)
+    # The venue draws every minute of 5,000 long candles when it is first asked for them.
+    return loopback.config(tmp_path, hyperliquid__timeout_seconds=20)
 
 
 @pytest.fixture
