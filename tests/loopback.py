@@ -133,14 +133,14 @@ class Loopback:
             yield loopback
 
     def begin_trend(self) -> None:
-        """Prices rose by 3 % fifty minutes ago: whatever time it is, the rule's averages do not cross soon.
+        """BTC rose and ETH fell by 3 % fifty minutes ago: the rule's averages do not cross soon.
 
         Without it, a test whose model should keep its plan fails at the few times of day at which they do.
         """
         market, ago_ms = self.sandbox.venue.market, 50 * MINUTE_MS
-        for coin in ("BTC", "ETH"):
-            risen = market.mid_px(coin, market.now_ms() - ago_ms) * Decimal("1.03")
-            market.set_price(coin, risen, hold_ms=0, after_ms=-ago_ms)
+        for coin, change in (("BTC", Decimal("1.03")), ("ETH", Decimal("0.97"))):
+            px = market.mid_px(coin, market.now_ms() - ago_ms) * change
+            market.set_price(coin, px, hold_ms=0, after_ms=-ago_ms)
 
     def config(self, folder: Path, **changes: Any) -> Path:
         """A settings file for these servers; ``runtime__mode`` stands for ``runtime.mode``."""
