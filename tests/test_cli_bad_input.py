@@ -1,5 +1,6 @@
 """Bad input on the command line: one clear sentence, exit code 1 or 2, no traceback, nothing lost."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -289,6 +290,65 @@ def test_a_backtest_whose_model_server_is_down_ends_in_a_sentence_and_keeps_what
     generated_history(load_settings(config), FIRST_MS, 1)
     ended = wonttrade(*DAY)
     ended.sentence(1, "127.0.0.1:9 cannot be reached", "[llm]")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--cycle-minutes", "0"), ("--cycle-minutes", "greater than or equal to 1")),
+        (("--model", ""), ("--model is empty",)),
+        (("--prompt", ""), ("--prompt is empty",)),
+        (("--from", "0001-01-01"), ("--from '0001-01-01'", "2001")),
+        (("--to", "9999-12-31"), ("--to '9999-12-31'", "today")),
+    ],
+)
+def test_an_option_of_a_backtest_that_means_nothing_is_refused(
+    wonttrade: Command, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    broken(tmp_path, runtime__mode="BACKTEST")
+    wonttrade(*DAY, *options).fails(2, *words)
+
+
+def test_a_model_whose_server_answers_with_a_web_page_ends_the_backtest(
+    wonttrade: Command, tmp_path: Path, loopback: Loopback
+) -> None:
+    """It was finished with every cycle refused, and could not go on any more."""
+    config = loopback.config(tmp_path, runtime__mode="BACKTEST")
+    generated_history(load_settings(config), FIRST_MS, 1)
+    loopback.model("faults", [{"kind": "malformed", "times": 99}])
+    ended = wonttrade(*DAY)
+    loopback.model("faults", [])
+    ended.sentence(1, "is not JSON", "the backtest ended")
+
+
+def test_a_price_that_jumps_is_told_by_the_report(
+    wonttrade: Command, tmp_path: Path, loopback: Loopback
+) -> None:
+    config = loopback.config(tmp_path, runtime__mode="BACKTEST")
+    settings = load_settings(config)
+    generated_history(settings, FIRST_MS, 1)
+    history = MarketHistory.of(settings.data_dir)
+    one = history.candles("ETH", "5m", FIRST_MS + 3 * MINUTE_MS * 60, FIRST_MS + 185 * MINUTE_MS)
+    history.add_candles("ETH", "5m", one.with_columns(high=pl.col("high") * 10), "test", replace=True)
+    ended = wonttrade(*DAY, "--json")
+    assert ended.code == 0, ended.err
+    told = [each for each in json.loads(ended.out)["summary"]["caveats"] if "jumps" in each]
+    assert len(told) == 1
+    assert "ETH: the price jumps by more than 50%" in told[0]
+    assert "1 times, first at 2025-06-01 03:00 UTC" in told[0]
+
+
+@pytest.mark.parametrize("damaged", ["dagster", "dagster/history/runs.db"])
+def test_a_dagster_folder_that_takes_nothing_is_one_sentence(
+    wonttrade: Command, tmp_path: Path, loopback: Loopback, damaged: str
+) -> None:
+    config = loopback.config(tmp_path, runtime__mode="BACKTEST")
+    settings = load_settings(config)
+    generated_history(settings, FIRST_MS, 1)
+    path = settings.data_dir / damaged
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"not what it was" * 99)
+    wonttrade(*DAY).sentence(1, str(settings.data_dir / "dagster"), "free the disk")
 
 
 # --- the console script ----------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_the_plan_is_written_once_and_read_by_everybody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"settings_sha256": "00" * 32}, "another content of wonttrade.toml"),
+        ({"settings_sha256": "00" * 32}, "begun with other settings"),
         ({"model": "other"}, "other days, model, prompt or cadence"),
         ({"cycle_minutes": 5}, "other days, model, prompt or cadence"),
         ({"windows": plan_of().windows[:2]}, "other days, model, prompt or cadence"),

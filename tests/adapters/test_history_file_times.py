@@ -20,7 +20,14 @@ def test_zoned_datetimes_become_utc(tmp_path: Path, zone: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M+0000"]
+    "form",
+    [
+        "%Y-%m-%dT%H:%M:%SZ",
+        "%Y-%m-%d %H:%M:%S+00:00",
+        "%Y-%m-%d %H:%M:%S+00",
+        "%Y-%m-%d %H:%M:%S UTC",
+        "%Y-%m-%dT%H:%M+0000",
+    ],
 )
 def test_texts_with_a_zone_become_utc(tmp_path: Path, form: str) -> None:
     candles = random_candles(DAY, 5)

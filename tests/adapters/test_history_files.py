@@ -1,7 +1,7 @@
 """Files of history: formats, columns and symbols, what is refused whole, and the import."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -189,6 +189,68 @@ def test_funding_some_milliseconds_past_the_hour_is_understood(tmp_path: Path) -
 def test_wrong_funding_is_refused(tmp_path: Path, frame: pl.DataFrame, message: str) -> None:
     with pytest.raises(HistoryError, match=message):
         read_history_file(write(tmp_path / "BTC-funding.parquet", frame))
+
+
+_EIGHT_HOURS_THEN_ONE = [
+    *range(DAY, DAY + 40 * HOUR_MS, 8 * HOUR_MS),
+    *range(DAY + 40 * HOUR_MS, DAY + 60 * HOUR_MS, HOUR_MS),
+]
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "message"),
+    [
+        ([DAY, DAY + 8 * HOUR_MS], "8 hours apart"),
+        (_EIGHT_HOURS_THEN_ONE, "row 2: the rates from here on are 8 hours apart"),
+        (range(DAY - 3, DAY + 5 * HOUR_MS, HOUR_MS), "row 1: 2025-05-31 23:59:59.997 UTC is not when"),
+        (range(DAY + HOUR_MS // 2, DAY + 5 * HOUR_MS, HOUR_MS), "row 1: 2025-06-01 00:30:00.000 UTC is not"),
+    ],
+    ids=["two of eight hours", "eight hours, then one", "just before the hour", "at the half hour"],
+)
+def test_rates_of_other_hours_are_refused(tmp_path: Path, times_ms: Sequence[int], message: str) -> None:
+    rates = pl.DataFrame({"time_ms": list(times_ms)}).with_columns(rate_hourly=pl.lit(1e-5))
+    with pytest.raises(HistoryError, match=message):
+        read_history_file(write(tmp_path / "BTC-funding.parquet", rates))
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "message"),
+    [
+        ("BTC-funding-8h", hourly_rates(DAY, 5), "it says 8h"),
+        ("BTC-funding", hourly_rates(DAY, 5).with_columns(interval=pl.lit("4h")), "it says 4h"),
+        ("BTC-funding", hourly_rates(DAY, 5).rename({"rate_hourly": "funding_rate (%)"}), r"\(%\)' says %"),
+        ("BTC-5m", random_candles(DAY, 12).rename({"volume": "Volume ($)"}), r"'Volume \(\$\)' says \$"),
+    ],
+)
+def test_what_says_another_period_or_unit_is_refused(
+    tmp_path: Path, name: str, frame: pl.DataFrame, message: str
+) -> None:
+    with pytest.raises(HistoryError, match=message):
+        read_history_file(write(tmp_path / f"{name}.parquet", frame))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".feather"])
+def test_a_name_is_no_pattern_of_other_names(tmp_path: Path, suffix: str) -> None:
+    named, other = random_candles(DAY, 12), random_candles(DAY, 12, seed=4)
+    write(tmp_path / f"BTC-5m1{suffix}", other)
+    path = write(tmp_path / f"BTC-5m[1]{suffix}", named)
+    assert candle_file(path).series[0].frame.equals(named)
+
+
+def test_nested_values_are_no_prices(tmp_path: Path) -> None:
+    nested = random_candles(DAY, 12).with_columns(close=pl.struct("close"))
+    with pytest.raises(HistoryError, match="column 'close' holds Struct"):
+        read_history_file(write(tmp_path / "BTC-5m.parquet", nested))
+
+
+def test_the_end_of_a_parquet_file_is_refused_without_a_panic(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "BTC-5m.parquet", random_candles(DAY, 2000))
+    path.write_bytes(path.read_bytes()[-5000:])
+    with pytest.raises(HistoryError, match="does not begin as a Parquet file does"):
+        read_history_file(path)
+    assert capfd.readouterr().err == ""
 
 
 def test_importing_twice_adds_nothing_and_reports_what_differs(tmp_path: Path) -> None:

@@ -179,9 +179,22 @@ def test_a_missing_candle_in_the_range_is_refused_by_name(tmp_path: Path) -> Non
     with pytest.raises(HistoryError) as refused:
         replay(history)
     assert str(refused.value) == (
-        "BTC 5m: 2 candles are missing, the first at 2025-06-12 01:00 UTC; "
-        "add the missing candles with `wonttrade history import FILE`"
+        "BTC 5m: 2 candles are missing, 2025-06-12 01:00 to 2025-06-12 01:05 UTC; "
+        "add the missing candles with `wonttrade history sync` or `wonttrade history import FILE`"
     )
+
+
+def test_gaps_are_listed_and_no_endless_list_of_them(tmp_path: Path) -> None:
+    history = MarketHistory(tmp_path / "m.duckdb")
+    candles = random_candles(FROM - WARM_UP_MS, 12 * 288)
+    holes = pl.col("open_time_ms").is_in([FROM + n * HOUR_MS for n in range(2, 7)])
+    history.add_candles("BTC", "5m", candles.filter(~holes), "test")
+    history.add_candles("ETH", "5m", candles, "test")
+    with pytest.raises(HistoryError, match="5 candles are missing") as refused:
+        replay(history)
+    for listed in ("2025-06-12 02:00", "2025-06-12 03:00", "2025-06-12 04:00", "and 2 more gaps"):
+        assert listed in str(refused.value)
+    assert "2025-06-12 05:00" not in str(refused.value)
 
 
 def test_a_hole_in_the_warm_up_is_refused(tmp_path: Path) -> None:
@@ -221,7 +234,7 @@ def test_a_rate_beyond_the_venues_cap_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_day_without_candles_is_refused_for_every_symbol(history: MarketHistory) -> None:
-    with pytest.raises(HistoryError, match=r"BTC 5m: 276 .*2025-06-13 01:00 UTC.*ETH 5m: 276"):
+    with pytest.raises(HistoryError, match=r"BTC 5m: 276 .*2025-06-13 01:00 to .*ETH 5m: 276"):
         replay(history, to_ms=TO + DAY_MS)
 
 
@@ -288,6 +301,16 @@ def test_missing_funding_is_a_caveat_not_an_invention(tmp_path: Path) -> None:
         provider.refuse_missing_funding()
     assert "ETH" not in str(refused.value)  # a series that is not there at all is the report's matter
     assert provider.snapshot(FROM).market("ETH").funding_rate_hourly is None
+
+
+def test_funding_that_ended_before_the_range_is_missing_in_it(tmp_path: Path) -> None:
+    """It was taken for a symbol that has none, and charged as zero."""
+    history = MarketHistory(tmp_path / "m.duckdb")
+    for symbol in ("BTC", "ETH"):
+        history.add_candles(symbol, "5m", random_candles(FROM - WARM_UP_MS, 12 * 288), "test")
+    history.add_funding("BTC", hourly_rates(FROM - 9 * DAY_MS, 48), "test")
+    with pytest.raises(HistoryError, match="BTC: 24 hourly funding rates are missing"):
+        replay(history).refuse_missing_funding()
 
 
 def test_times_outside_of_the_range_are_refused(provider: BacktestReplayProvider) -> None:

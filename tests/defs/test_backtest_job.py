@@ -128,7 +128,7 @@ def test_the_run_config_is_echoed_in_results_and_metadata(finished: Finished) ->
     assert facts["kind"] == "backtest"
     expected = {"backtest_id": "first", "model": "loopback-rule", "prompt": "trader/v1", "cycle_minutes": 60}
     assert expected.items() <= facts["body"].items()
-    assert facts["body"]["settings_sha256"] == finished.settings.sha256
+    assert facts["body"]["settings_sha256"] == finished.settings.choices_sha256
     metadata = finished.metadata(Stage.DECISIONS)
     assert expected.items() <= metadata.items()
     assert metadata["cycles"] == CYCLES

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from loopback import Loopback, generated_history
+from loopback import CANARY_API_KEY, Loopback, generated_history
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
 from wonttrade_dagster.cli.app import run as command
@@ -212,11 +212,25 @@ def test_other_settings_do_not_go_on_with_it(
     ground.killed("other", lambda data: data.count(b"\n") > 3)
     text = ground.config.read_text()
     try:
-        ground.config.write_text(text + "\n# changed\n")
+        ground.config.write_text(text.replace("max_leverage = 3", "max_leverage = 2"))
         assert command(["backtest", "--resume", "other", "--config", str(ground.config)]) == 2
     finally:
         ground.config.write_text(text)
-    assert "was begun with another content of" in " ".join(capsys.readouterr().err.split())
+    assert "was begun with other settings" in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_key_and_a_remark_go_on_with_it(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key that expires ends a backtest, whose error says to correct it."""
+    ground.killed("key", lambda data: data.count(b"\n") > 3)
+    text = ground.config.read_text()
+    try:
+        changed = text.replace(CANARY_API_KEY, CANARY_API_KEY[::-1])
+        assert changed != text
+        ground.config.write_text("# the new key\n" + changed)
+        assert command(["backtest", "--resume", "key", "--config", str(ground.config)]) == 0
+    finally:
+        ground.config.write_text(text)
+    assert ground.cycles("key") == ground.cycles("whole")
 
 
 def test_a_history_that_was_changed_meanwhile_does_not_have_its_cycles_asked_for_again(

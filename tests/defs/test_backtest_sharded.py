@@ -322,7 +322,7 @@ def test_an_estimate_above_the_cap_is_refused_before_any_call(
     assert "more than backtest.max_usd (0.01): raise it, or choose fewer days or a longer cadence" in told
     assert "Traceback" not in told
     settings = load_settings(config)
-    plan = replace(ground.plan("dear"), settings_sha256=settings.sha256)
+    plan = replace(ground.plan("dear"), settings_sha256=settings.choices_sha256)
     with pytest.raises(UsageError, match="18 calls would cost about"):
         ground.run(plan, plan.windows[0], settings=settings)
     assert ground.loopback.model_calls == asked
@@ -331,7 +331,7 @@ def test_an_estimate_above_the_cap_is_refused_before_any_call(
 
 def test_a_shard_may_spend_its_part_of_the_cap(ground: Ground, tmp_path: Path) -> None:
     settings = load_settings(priced(ground, tmp_path, 9.0))
-    plan = replace(ground.plan("shares"), settings_sha256=settings.sha256)
+    plan = replace(ground.plan("shares"), settings_sha256=settings.choices_sha256)
     said = ground.run(plan, plan.windows[0], settings=settings)
     assert any(
         "model calls 18; tokens in about" in line and "USD, repairs not counted" in line for line in said

@@ -124,8 +124,8 @@ def claim_plan(folder: Path, plan: ShardPlan) -> None:
 def _difference(stored: ShardPlan | None, plan: ShardPlan) -> str:
     if stored is not None and stored.settings_sha256 != plan.settings_sha256:
         return (
-            f"backtest {plan.backtest_id} was begun with another content of wonttrade.toml: bring that "
-            "back, or start a new backtest"
+            f"backtest {plan.backtest_id} was begun with other settings (besides credentials, "
+            "llm.base_url and telemetry): bring those back, or start a new backtest"
         )
     return f"backtest {plan.backtest_id} was begun with other days, model, prompt or cadence: start a new one"
 

@@ -4,18 +4,24 @@ Belongs here: the rules for candles and funding rates, each refusing with the ro
 Does not belong here: reading files and naming columns (``history_columns``).
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
 from wonttrade_dagster.adapters.history_columns import ROW, refusal
 from wonttrade_dagster.core.candles import INTERVALS_MS
 from wonttrade_dagster.core.plausibility import MAX_FUNDING_RATE_HOURLY
+from wonttrade_dagster.core.utc import utc_exact
 
 HOUR_MS = 3_600_000
 
 _FOREIGN_RUN = 3
 """So many equal spacings in a row are another interval, not missing candles."""
+
+_BOOKED_WITHIN_MS = 60_000
+"""A rate's time may lie so long after its hour; whoever rounds to minutes keeps it within."""
 
 
 def check_unique(path: Path, frame: pl.DataFrame, time: str) -> None:
@@ -24,7 +30,7 @@ def check_unique(path: Path, frame: pl.DataFrame, time: str) -> None:
     if not again.is_empty():
         raise refusal(
             path,
-            f"row {again[ROW][0]}: the time {again[time][0]} occurs a second time",
+            f"row {again[ROW][0]}: the time {utc_exact(again[time][0])} occurs a second time",
             "keep one row for each time and symbol",
         )
 
@@ -64,24 +70,26 @@ def check_grid(path: Path, frame: pl.DataFrame, interval: str) -> None:
     if not off.is_empty():
         raise refusal(
             path,
-            f"row {off[ROW][0]}: the open time {off['open_time_ms'][0]} is not on the {interval} grid of UTC",
+            f"row {off[ROW][0]}: {utc_exact(off['open_time_ms'][0])} is not on the {interval} grid",
             "give candles by their open time in UTC",
         )
-    spacing = pl.col("open_time_ms").diff()
-    foreign = frame.with_columns(spacing.alias("spacing")).with_columns(
-        (pl.col("spacing") != pl.col("spacing").shift(1)).fill_null(value=True).cum_sum().alias("run")
-    )
-    runs = foreign.filter(
-        pl.col("spacing").is_in(list(INTERVALS_MS.values())) & (pl.col("spacing") != step_ms)
-    )
-    long = runs.filter(pl.len().over("run") >= _FOREIGN_RUN)
-    if not long.is_empty():
-        minutes = long["spacing"][0] // 60_000
+    foreign = _foreign_run(frame, "open_time_ms", [ms for ms in INTERVALS_MS.values() if ms != step_ms])
+    if foreign is not None:
+        row, spacing_ms = foreign
         raise refusal(
             path,
-            f"row {long[ROW][0]}: rows from here on are {minutes} minutes apart among {interval} candles",
+            f"row {row}: rows from here on are {spacing_ms // 60_000} minutes apart among {interval} candles",
             "give each interval its own file",
         )
+
+
+def _foreign_run(frame: pl.DataFrame, time: str, spacings_ms: Sequence[int]) -> tuple[int, int] | None:
+    """Row and spacing where the first run of equal spacings, out of these, begins; None without one."""
+    spaced = frame.with_columns(spacing=pl.col(time).diff())
+    begins = (pl.col("spacing") != pl.col("spacing").shift(1)).fill_null(value=True)
+    runs = spaced.with_columns(run=begins.cum_sum()).filter(pl.col("spacing").is_in(list(spacings_ms)))
+    long = runs.filter(pl.len().over("run") >= _FOREIGN_RUN)
+    return None if long.is_empty() else (int(long[ROW][0]), int(long["spacing"][0]))
 
 
 def check_prices(path: Path, frame: pl.DataFrame) -> None:
@@ -98,16 +106,39 @@ def check_prices(path: Path, frame: pl.DataFrame) -> None:
         _refuse_where(path, frame, outside, column, "is outside of low and high")
 
 
+def on_the_hour(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rates at the full hours at which they were paid; the venue books them some ms later."""
+    other = frame.filter(pl.col("time_ms") % HOUR_MS > _BOOKED_WITHIN_MS)
+    if not other.is_empty():
+        raise refusal(
+            path,
+            f"row {other[ROW][0]}: {utc_exact(other['time_ms'][0])} is not when the venue pays",
+            "give the hour at which each rate was paid, in UTC",
+        )
+    return frame.with_columns(pl.col("time_ms") // HOUR_MS * HOUR_MS)
+
+
 def check_rates(path: Path, frame: pl.DataFrame) -> None:
-    """Hourly rates within the venue's cap, one an hour, and hours apart."""
+    """Hourly rates within the venue's cap, and none that stand for several hours."""
     beyond = pl.col("rate_hourly").abs() > MAX_FUNDING_RATE_HOURLY
     _refuse_where(path, frame, beyond, "rate_hourly", "is beyond the venue's cap of 4 % an hour")
-    spacing_ms = frame["time_ms"].diff().drop_nulls().mode()
-    if len(spacing_ms) and int(spacing_ms[0]) != HOUR_MS and len(spacing_ms) < frame.height - 1:
-        hours = int(spacing_ms[0]) // HOUR_MS
-        raise refusal(
-            path, f"the rates are {hours} hours apart, the venue pays every hour", "give hourly rates"
-        )
+    nearest_ms = frame["time_ms"].diff().min()
+    if isinstance(nearest_ms, int) and nearest_ms > HOUR_MS:
+        _refuse_long_rates(path, "the rates", nearest_ms // HOUR_MS)
+    foreign = _foreign_run(frame, "time_ms", [hours * HOUR_MS for hours in range(2, 25)])
+    if foreign is not None:
+        _refuse_long_rates(path, f"row {foreign[0]}: the rates from here on", foreign[1] // HOUR_MS)
+
+
+def _refuse_long_rates(path: Path, which: str, hours: int) -> NoReturn:
+    raise refusal(path, f"{which} are {hours} hours apart, the venue pays every hour", "give hourly rates")
+
+
+def check_hourly(path: Path, stated: Iterable[str]) -> None:
+    """What a file says of the length that its rates are for."""
+    other = sorted(set(stated) - {"1h"})
+    if other:
+        raise refusal(path, f"it says {other[0]}, the venue pays every hour", "give hourly rates")
 
 
 def check_open_interest(path: Path, frame: pl.DataFrame) -> None:

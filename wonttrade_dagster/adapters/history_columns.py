@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 from zoneinfo import available_timezones
 
 import polars as pl
@@ -66,8 +66,10 @@ _FIRST_S, _LAST_S = 1_000_000_000, 4_102_444_800
 _REPEATED = re.compile(r"_duplicated_\d+$")
 """What polars appends to a CSV column whose name stood before: it must not pass for another, unknown one."""
 
-_ZONE = re.compile(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
+_ZONE = re.compile(r"(Z|UTC|GMT|[+-]\d{2}:?\d{2}|:\d{2}(\.\d+)?[+-]\d{2})$")
 _DAY = r"^(\d{4}-\d{2}-\d{2})(\+0000)?$"
+_PARQUET = b"PAR1"
+"""How such a file begins."""
 _FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
 
 
@@ -126,9 +128,9 @@ def _files_in(folder: Path) -> list[Path]:
     return found
 
 
-_READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
+_READERS: Mapping[str, Callable[[BinaryIO], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".csv": lambda file: pl.read_csv(file, infer_schema=False),
     ".feather": pl.read_ipc,
     ".arrow": pl.read_ipc,
 }
@@ -144,7 +146,9 @@ def read_raw(path: Path) -> pl.DataFrame:
             path, f"a {path.suffix or 'nameless'} file is not known", "give Parquet, CSV or Feather files"
         )
     try:
-        frame = reader(path)
+        with path.open("rb") as file:  # by its name, polars would take [ and * for a pattern of other names
+            _refuse_part(path, file)
+            frame = reader(file)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         # a damaged Parquet header makes polars panic, which is no ordinary exception
         first_line = str(error).strip().partition("\n")[0]
@@ -156,6 +160,13 @@ def read_raw(path: Path) -> pl.DataFrame:
     return frame.drop(ROW, strict=False).with_row_index(ROW, offset=1)
 
 
+def _refuse_part(path: Path, file: BinaryIO) -> None:
+    """Polars panics at the end of a Parquet file, and says so aloud."""
+    if path.suffix.lower() == ".parquet" and file.read(len(_PARQUET)) != _PARQUET:
+        raise refusal(path, "it does not begin as a Parquet file does", "download it again")
+    file.seek(0)
+
+
 def map_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Meaning → column name, for every column that means something here."""
     found: dict[str, str] = {}
@@ -164,6 +175,7 @@ def map_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
         meaning = next((m for m, words in _SYNONYMS.items() if word in words), None)
         if meaning is None:
             continue
+        _refuse_other_unit(path, name, meaning)
         if meaning in found:
             raise refusal(
                 path,
@@ -172,6 +184,12 @@ def map_columns(path: Path, names: Sequence[str]) -> dict[str, str]:
             )
         found[meaning] = name
     return found
+
+
+def _refuse_other_unit(path: Path, name: str, meaning: str) -> None:
+    wanted = {"rate": "fractions an hour", "volume": "base units", "open_interest": "base units"}.get(meaning)
+    if wanted is not None and (sign := next((sign for sign in "%‰$€" if sign in name), None)):
+        raise refusal(path, f"column {name!r} says {sign}", f"convert it to {wanted} and rename it")
 
 
 def _plain(name: str) -> str:
@@ -189,18 +207,11 @@ def _words(name: str) -> frozenset[str]:
 def numbers(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
     """A column as finite floats; refuses text that is no number, null, NaN and infinities."""
     raw = frame[column]
-    # Polars makes numbers of them: 1.0, days since 1970.
-    if raw.dtype == pl.Boolean or raw.dtype.is_temporal():
+    # Polars would make numbers of others, too: 1.0 of true, days since 1970 of a day.
+    if not (raw.dtype.is_numeric() or raw.dtype in (pl.String, pl.Null)):
         raise refusal(path, f"column {column!r} holds {raw.dtype}, not numbers", "write plain numbers")
-    try:
-        values = (
-            raw.str.strip_chars().cast(pl.Float64, strict=False)
-            if raw.dtype == pl.String
-            else raw.cast(pl.Float64)
-        )
-    except pl.exceptions.PolarsError as error:
-        what = f"column {column!r} holds {raw.dtype}, not numbers"
-        raise refusal(path, what, "write plain numbers") from error
+    plain = raw.str.strip_chars() if raw.dtype == pl.String else raw
+    values = plain.cast(pl.Float64, strict=False)
     broken = (~values.is_finite()).fill_null(value=True)
     _refuse_first(path, frame, column, broken, lambda at: f"{raw[at]!r} is not a finite number")
     return values
@@ -301,6 +312,7 @@ def _from_text(path: Path, frame: pl.DataFrame, text: pl.Series, column: str, zo
 def _parsed(path: Path, frame: pl.DataFrame, text: pl.Series, column: str) -> pl.Series:
     """Datetimes in UTC where a zone is written, else as they are written."""
     stated = text.str.replace(r"\s*(Z|UTC|GMT)$", "+0000").str.replace(r"\s+([+-]\d{2}:?\d{2})$", "$1")
+    stated = stated.str.replace(r"(:\d{2}(?:\.\d+)?[+-]\d{2})$", "$1:00")  # as Postgres writes it
     offset = stated.str.contains(r"[+-]\d{2}:?\d{2}$") & stated.str.contains(r"\d{2}:\d{2}|\+0000$")
     # a day alone is its midnight; chrono parses no date that has an offset and no time
     shaped = stated.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T").str.replace(_DAY, "${1}T00:00$2")

@@ -19,13 +19,14 @@ import polars as pl
 from wonttrade_dagster.adapters.clock import SystemClock
 from wonttrade_dagster.adapters.history import ImportCounts, MarketHistory, SeriesRows
 from wonttrade_dagster.adapters.history_checks import (
-    HOUR_MS,
     check_grid,
+    check_hourly,
     check_open_interest,
     check_prices,
     check_rates,
     check_unique,
     infer_interval,
+    on_the_hour,
 )
 from wonttrade_dagster.adapters.history_columns import (
     NOTHING_STATED,
@@ -49,6 +50,7 @@ _POINTS = ("rate", "open_interest")
 _SYMBOL = re.compile(r"^(?=.*[A-Z])k?[A-Z0-9]{1,15}$")
 _QUOTE = re.compile(r"([/_-](USDC?|USDT|PERP)(:\w+)?)+$")
 _INTERVAL = re.compile(r"^\d{1,2}[mhdwM]$")
+_HOURS = re.compile(r"^\d{1,2}h$")
 _OTHER_SERIES = frozenset({"mark", "index", "oracle", "premium"})
 
 
@@ -285,12 +287,13 @@ def _point_file(
 ) -> PointFile:
     times = times_ms(path, raw, columns["time"], stated)
     values = numbers(path, raw, columns[name])
+    column = "rate_hourly" if name == "rate" else "open_interest_base"
+    texts = {text.name: text for text in _texts(raw, columns)}
+    intervals = texts.pop("interval", pl.Series([], dtype=pl.String)).drop_nulls().unique().to_list()
+    frame = pl.DataFrame([raw[ROW], times.alias("time_ms"), values.alias(column), *texts.values()])
     if name == "rate":
-        times, column = times // HOUR_MS * HOUR_MS, "rate_hourly"
-    else:
-        column = "open_interest_base"
-    texts = [text for text in _texts(raw, columns) if text.name != "interval"]
-    frame = pl.DataFrame([raw[ROW], times.alias("time_ms"), values.alias(column), *texts])
+        check_hourly(path, [*intervals, *filter(_HOURS.match, _tokens(path)[1:])])
+        frame = on_the_hour(path, frame)
     parts = _by_symbol(path, frame, "time_ms")
     series = tuple(_points(path, symbol, part, column) for symbol, part in parts)
     return PointFile(path, "funding" if name == "rate" else "open_interest", series, _sources(parts))

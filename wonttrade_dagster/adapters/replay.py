@@ -96,6 +96,8 @@ class _Tape:
     """Volume × close of the 24 hours up to each intraday candle, from the first that has so many."""
     funding_times_ms: tuple[int, ...]
     funding_rates: tuple[float, ...]
+    has_funding: bool
+    """Whether any rate is stored, of whatever time."""
 
     def funding_rate_at(self, cycle_ms: int) -> float | None:
         at = bisect_right(self.funding_times_ms, cycle_ms) - 1
@@ -219,12 +221,11 @@ class BacktestReplayProvider(MarketData):
         Raises:
             HistoryError: names the symbols, the number of hours and the first of each.
         """
-        hours = missing_hours((), self._span.from_ms, self._span.to_ms)
         missing = {symbol: self._missing_funding(tape) for symbol, tape in self._tapes.items()}
         holes = [
             f"{symbol}: {len(found)} hourly funding rates are missing, the first at {utc_text(found[0])}"
             for symbol, found in missing.items()
-            if 0 < len(found) < len(hours)
+            if found and self._tapes[symbol].has_funding
         ]
         if holes:
             remedy = 'add them with `wonttrade history import FILE`, or say `missing_funding = "zero"` '
@@ -273,6 +274,7 @@ class BacktestReplayProvider(MarketData):
             day_volumes_usd=day_volumes_usd(intraday.frame, intraday.interval),
             funding_times_ms=tuple(funding["time_ms"].to_list()),
             funding_rates=tuple(funding["rate_hourly"].to_list()),
+            has_funding=not (funding.is_empty() and history.funding(symbol).is_empty()),
         )
 
     def _forgets_within(self, points: int) -> bool:

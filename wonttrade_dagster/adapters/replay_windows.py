@@ -5,23 +5,24 @@ Does not belong here: snapshots (``replay``), how candles are stored (``history`
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 
 import polars as pl
 
 from wonttrade_dagster.adapters.history import MarketHistory
-from wonttrade_dagster.adapters.history_gaps import gaps_in
+from wonttrade_dagster.adapters.history_gaps import Gap, gaps_in
 from wonttrade_dagster.core.candles import aggregate_candles, impossible, interval_ms, prices_text
 from wonttrade_dagster.core.errors import HistoryError
 from wonttrade_dagster.core.model import CANDLE_SCHEMA, CandleSeries, Columns, IndicatorWindow
-from wonttrade_dagster.core.utc import utc_text
+from wonttrade_dagster.core.utc import utc_minute, utc_text
 
 MIN_BARS = 60
 """Fewer closed candles than this at the first decision are no basis for an indicator."""
 
-_REMEDY = "add the missing candles with `wonttrade history import FILE`"
+_GAPS_SHOWN = 3
+_REMEDY = "add the missing candles with `wonttrade history sync` or `wonttrade history import FILE`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +232,7 @@ class SymbolHistory:
         start_ms = span.from_ms if frame.is_empty() else min(int(frame["open_time_ms"][0]), span.from_ms)
         gaps = gaps_in(frame, interval, start_ms, end_ms)
         if gaps:
-            missing = sum(gap.count for gap in gaps)
-            raise HistoryError(
-                f"{self.symbol} {interval}: {missing} candles are missing, the first at "
-                f"{utc_text(gaps[0].first_ms)}; {_REMEDY}"
-            )
+            raise HistoryError(f"{self.symbol} {interval}: {_listed(gaps)}; {_REMEDY}")
         bars = (span.from_ms - start_ms) // step_ms
         if frame.is_empty() or bars < MIN_BARS:
             raise HistoryError(
@@ -255,6 +252,14 @@ class SymbolHistory:
             f"{utc_text(first['open_time_ms'])}: {prices_text(first)}; replace them with "
             "`wonttrade history import FILE --replace`"
         )
+
+
+def _listed(gaps: Sequence[Gap]) -> str:
+    """How many candles are missing, and where."""
+    missing = sum(gap.count for gap in gaps)
+    spans = [f"{utc_minute(gap.first_ms)} to {utc_text(gap.last_ms)}" for gap in gaps[:_GAPS_SHOWN]]
+    more = f" and {len(gaps) - _GAPS_SHOWN} more gaps (`wonttrade history gaps`)"
+    return f"{missing} candles are missing, {', '.join(spans)}{more if len(gaps) > _GAPS_SHOWN else ''}"
 
 
 def frame_bytes(frame: pl.DataFrame) -> bytes:

@@ -4,6 +4,7 @@ Belongs here: arguments, options, help texts. Does not belong here: what a comma
 """
 
 from collections.abc import Sequence
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +38,7 @@ Format = Literal["table", "csv", "json"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 BacktestId = Annotated[str | None, typer.Option("--backtest", help="Of this backtest, not of live trading.")]
 DEFAULT_CONFIG = Path("wonttrade.toml")
+_FULL = frozenset({ENOSPC, EDQUOT, EROFS})
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -52,6 +54,14 @@ def run(arguments: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         err.print("wonttrade: interrupted")
         return 130
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        from wonttrade_dagster.adapters.files import storage_error
+
+        said = storage_error(Path(error.filename or "the disk"), error)
+        err.print(f"wonttrade: {said}", markup=False, style="red", soft_wrap=True)
+        return said.exit_code
     return result if isinstance(result, int) else 0
 
 
@@ -101,7 +111,7 @@ def backtest(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Another model than llm.model.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Another prompt than llm.prompt.")] = None,
-    cycle_minutes: Annotated[int | None, typer.Option(help="Another cadence.")] = None,
+    cycle_minutes: Annotated[int | None, typer.Option(min=1, help="Another cadence.")] = None,
     config: Config = DEFAULT_CONFIG,
     json: Json = False,
 ) -> None:

@@ -40,6 +40,8 @@ from wonttrade_dagster.core.shards import DAY_FORMAT, Window, windows_of
 from wonttrade_dagster.settings import Settings, load_settings
 
 POLL_SECONDS = 0.5
+FIRST_DAY = datetime(2001, 1, 1, tzinfo=UTC)
+"""Candles of earlier days are not imported either."""
 START_SECONDS = 60.0
 """A `wonttrade up` that was just started answers after half a minute."""
 
@@ -106,10 +108,10 @@ def request_of(settings: Settings, backtest_id: str) -> BacktestRequest:
         raise UsageError(
             f"no interrupted backtest {backtest_id} in {folder.parent}: known are {sorted(known) or 'none'}"
         )
-    if plan.settings_sha256 != settings.sha256:
+    if plan.settings_sha256 != settings.choices_sha256:
         raise UsageError(
-            f"backtest {backtest_id} was begun with another content of {settings.path}: bring that back, or "
-            "start a new backtest"
+            f"backtest {backtest_id} was begun with other settings than {settings.path} has (besides "
+            "credentials, llm.base_url and telemetry): bring those back, or start a new backtest"
         )
     first_day, last_day = plan.windows[0].first_day, plan.windows[-1].last_day
     return BacktestRequest(first_day, last_day, plan.model, plan.prompt, plan.cycle_minutes, resumed=plan)
@@ -168,6 +170,9 @@ def check_request(settings: Settings, request: BacktestRequest) -> Launch:
 
 
 def _new_plan(settings: Settings, request: BacktestRequest) -> ShardPlan:
+    for option, name in (("--model", request.model), ("--prompt", request.prompt)):
+        if name == "":
+            raise UsageError(f"{option} is empty: leave it out, or give a name")
     first, last = _day(request.first_day, "--from"), _day(request.last_day, "--to")
     if last < first:
         raise UsageError(f"--to {request.last_day} lies before --from {request.first_day}: swap them")
@@ -178,7 +183,7 @@ def _new_plan(settings: Settings, request: BacktestRequest) -> ShardPlan:
         model=request.model or settings.llm.model,
         prompt=request.prompt or settings.llm.prompt,
         cycle_minutes=request.cycle_minutes or settings.backtest_cycle_minutes,
-        settings_sha256=settings.sha256,
+        settings_sha256=settings.choices_sha256,
     )
 
 
@@ -191,9 +196,14 @@ def show_estimate(estimate: BacktestEstimate) -> None:
 
 def _day(text: str, option: str) -> datetime:
     try:
-        return datetime.strptime(text, DAY_FORMAT).replace(tzinfo=UTC)
+        day = datetime.strptime(text, DAY_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         raise UsageError(f"{option} {text!r} is no day: write it as YYYY-MM-DD (UTC)") from None
+    if not FIRST_DAY <= day <= datetime.now(UTC):
+        raise UsageError(
+            f"{option} {text!r} is no day between {FIRST_DAY:%Y} and today: give one of the past"
+        )
+    return day
 
 
 def in_foreground(launch: Launch) -> str:

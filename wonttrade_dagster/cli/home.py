@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from wonttrade_dagster.adapters.files import storage_error
 from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.settings import Settings
 
@@ -70,10 +71,13 @@ def workspace_yaml(socket: Path) -> str:
 
 
 def prepare_home(settings: Settings) -> Path:
-    """Create the Dagster home of these settings and return it."""
+    """Create the Dagster home of these settings and return it. Raises ``StorageError``."""
     home = settings.data_dir / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    _write_if_changed(home / "dagster.yaml", instance_yaml(home, settings.backtest.max_concurrent_runs))
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _write_if_changed(home / "dagster.yaml", instance_yaml(home, settings.backtest.max_concurrent_runs))
+    except OSError as error:
+        raise storage_error(home, error) from error
     return home
 
 

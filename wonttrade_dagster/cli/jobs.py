@@ -3,13 +3,14 @@
 Belongs here: the call, and the one sentence of a failed step. Does not belong here: which job, and why.
 """
 
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
 from wonttrade_dagster.cli.home import prepare_home
-from wonttrade_dagster.core.errors import WontTradeError
+from wonttrade_dagster.core.errors import StorageError, WontTradeError
 from wonttrade_dagster.defs.build import build_defs
 from wonttrade_dagster.settings import Settings
 
@@ -27,17 +28,28 @@ def run_job(
     """Run a job to its end; it is stored as a run like any other.
 
     Raises:
+        StorageError: Dagster could not write down the run.
         WontTradeError: a step failed; its sentence.
     """
     job = build_defs(settings.path).resolve_job_def(job_name)
-    with dg.DagsterInstance.from_config(str(prepare_home(settings))) as instance:
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=partition_key,
-            run_config={**QUIET, **(run_config or {})},
-            tags=dict(tags or {}),
-            raise_on_error=False,
-        )
+    home = prepare_home(settings)
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            result = job.execute_in_process(
+                instance=instance,
+                partition_key=partition_key,
+                run_config={**QUIET, **(run_config or {})},
+                tags=dict(tags or {}),
+                raise_on_error=False,
+            )
+    except Exception as error:
+        reason = getattr(error, "orig", error)  # what SQLAlchemy wraps
+        if not isinstance(reason, sqlite3.Error):
+            raise
+        raise StorageError(
+            f"Dagster cannot write its runs in {home} ({reason}): free the disk, or move the folder away "
+            "if it is damaged; results that were written are kept"
+        ) from error
     if not result.success:
         raise WontTradeError(_sentence(result))
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from wonttrade_dagster.core.breaker import after_cycle
 from wonttrade_dagster.core.changed import replace
+from wonttrade_dagster.core.llm_engine import UNANSWERED
 from wonttrade_dagster.core.model import (
     NOTHING_SPENT,
     UNBROKEN,
@@ -162,7 +163,7 @@ def remembering(
 def calls_made(record: DecisionRecord) -> int:
     """How often the model was asked, as far as the record tells: one call that brought no reply counts."""
     outcome = record.outcome
-    is_lost = isinstance(outcome, Refusal) and outcome.reason in {"model_unavailable", "model_answer"}
+    is_lost = isinstance(outcome, Refusal) and outcome.reason in UNANSWERED
     return len(record.replies) or int(is_lost)
 
 

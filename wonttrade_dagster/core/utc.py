@@ -1,4 +1,4 @@
-"""Times for people: always UTC, to the minute.
+"""Times for people: always UTC, mostly to the minute.
 
 Belongs here: how an instant is written in a sentence. Does not belong here: partition keys, prompts.
 """
@@ -14,3 +14,8 @@ def utc_minute(time_ms: int) -> str:
 def utc_text(time_ms: int) -> str:
     """``2025-05-25 14:25 UTC``."""
     return f"{utc_minute(time_ms)} UTC"
+
+
+def utc_exact(time_ms: int) -> str:
+    """``2025-05-25 14:25:00.068 UTC``, where the milliseconds matter."""
+    return f"{utc_minute(time_ms)}:{time_ms // 1000 % 60:02}.{time_ms % 1000:03} UTC"

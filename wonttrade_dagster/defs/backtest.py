@@ -200,7 +200,7 @@ def _plan_of(context: dg.AssetExecutionContext, config: BacktestConfig, settings
         model=config.model or settings.llm.model,
         prompt=config.prompt or settings.llm.prompt,
         cycle_minutes=config.cycle_minutes or settings.backtest_cycle_minutes,
-        settings_sha256=settings.sha256,
+        settings_sha256=settings.choices_sha256,
     )
 
 

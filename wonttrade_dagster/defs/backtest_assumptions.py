@@ -3,6 +3,8 @@
 Belongs here: words. Does not belong here: the rules themselves (``core.simulation``, ``adapters.simulated``).
 """
 
+import polars as pl
+
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.backtest import AccountEnd
 from wonttrade_dagster.core.funding import HOUR_MS
@@ -53,6 +55,27 @@ def unpaid_at_end(replay: BacktestReplayProvider, end: AccountEnd | None) -> tup
         f"{symbol}: the funding rate of {utc_text(end.time_ms)} is missing, none is charged at the end"
         for symbol, rates in known.items()
         if not rates
+    )
+
+
+def price_jumps(settings: Settings, replay: BacktestReplayProvider, span: range) -> tuple[str, ...]:
+    """The caveats about candles that would have stopped a live cycle; ``span``: times of the backtest, in ms.
+
+    Such a price may be real or a slip of the file: a history cannot tell, and what was traded at it decides
+    the result.
+    """
+    most = settings.resilience.max_price_jump_fraction
+    before = pl.col("close").shift(1)
+    moved = pl.max_horizontal(pl.col("high") / before - 1, 1 - pl.col("low") / before)
+    found = {
+        symbol: replay.bars(symbol, span.start, span.stop).filter(moved > most)["open_time_ms"]
+        for symbol in replay.bar_intervals
+    }
+    return tuple(
+        f"{symbol}: the price jumps by more than {most:.0%} from one candle to the next, {len(times)} times, "
+        f"first at {utc_text(times[0])}: see whether that is real."
+        for symbol, times in found.items()
+        if len(times)
     )
 
 

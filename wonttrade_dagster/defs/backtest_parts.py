@@ -25,6 +25,7 @@ from wonttrade_dagster.core.backtest import (
 )
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
+from wonttrade_dagster.core.llm_engine import UNANSWERED
 from wonttrade_dagster.core.model import Refusal, Stage
 from wonttrade_dagster.core.simulation import ExchangeState
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts
@@ -147,7 +148,7 @@ class CycleWriter:
         told = {"events": self.walk.events, "latency_ms": self.walk.latency_ms, EXCHANGE: state}
         self.held.append((MemoryRecords(records.cycle_ms, records.records), told))
         outcome = records.read(records.cycle_ms, Stage.DECISIONS).outcome
-        if not isinstance(outcome, Refusal) or outcome.reason != "model_unavailable":
+        if not isinstance(outcome, Refusal) or outcome.reason not in UNANSWERED:
             self.was_answered = True
             self.end()
         elif not self.was_answered or len(self.held) == MAX_UNANSWERED_CYCLES:

@@ -38,7 +38,13 @@ from wonttrade_dagster.core.errors import UsageError
 from wonttrade_dagster.core.model import AssetSpec, IndicatorSetting
 from wonttrade_dagster.core.performance import drawdown_series
 from wonttrade_dagster.core.simulation import SlippageModel
-from wonttrade_dagster.defs.backtest_assumptions import assumptions, late_at_end, skipped, unpaid_at_end
+from wonttrade_dagster.defs.backtest_assumptions import (
+    assumptions,
+    late_at_end,
+    price_jumps,
+    skipped,
+    unpaid_at_end,
+)
 from wonttrade_dagster.defs.backtest_parts import Backtest, BacktestSpec, CycleWriter
 from wonttrade_dagster.defs.compose import Executors, indicator_setting, prompt_template, slippage_of
 from wonttrade_dagster.settings import Settings
@@ -218,7 +224,7 @@ def _facts(
         **asdict(spec),
         "symbols": list(settings.symbols.tracked),
         "template_sha256": parts.context_builder.template.template_sha256,
-        "settings_sha256": settings.sha256,
+        "settings_sha256": settings.choices_sha256,
         "initial_equity_usd": str(settings.backtest.initial_equity_usd),
         "taker_fee_bps": str(settings.backtest.taker_fee_bps),
         "slippage": jsonable(slippage_of(settings)),
@@ -262,7 +268,7 @@ def _report_data(
         model=spec.model,
         prompt_name=spec.prompt,
         prompt_sha256=backtest.parts.context_builder.template.template_sha256,
-        settings_sha256=settings.sha256,
+        settings_sha256=settings.choices_sha256,
         initial_equity_usd=float(rules.initial_equity_usd),
         equity=frames.equity,
         fills=frames.fills,
@@ -272,6 +278,7 @@ def _report_data(
         assumptions=assumptions(settings, replay),
         caveats=(
             *replay.caveats(),
+            *price_jumps(settings, replay, range(spec.from_ms, spec.to_ms)),
             *skipped(spec.cycles - frames.decisions.height),
             *late_at_end(spec.to_ms, backtest.walk.busy_until_ms),
             *unpaid_at_end(replay, results.ended),

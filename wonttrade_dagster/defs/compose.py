@@ -385,5 +385,5 @@ def compose_backtest_parts(
         limits=risk_limits(settings),
         rules=rules,
         series_points=settings.symbols.series_points,
-        settings_sha256=settings.sha256,
+        settings_sha256=settings.choices_sha256,
     )

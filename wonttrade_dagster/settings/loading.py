@@ -5,8 +5,10 @@ Does not belong here: environment variables (never read), connecting to anything
 """
 
 import hashlib
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -49,10 +51,13 @@ class Settings(Table):
     Attributes:
         path: the file, absolute; relative paths inside it start at its folder.
         sha256: hex digest of the file's bytes, so that two processes can tell whether they agree.
+        choices_sha256: hex digest of what the file says, but for what a backtest may go on with when it has
+            changed: credentials, the address of the model, telemetry.
     """
 
     path: Path
     sha256: str
+    choices_sha256: str
     runtime: RuntimeTable
     credentials: CredentialsTable
     hyperliquid: HyperliquidTable
@@ -165,8 +170,18 @@ def load_settings(path: Path) -> Settings:
     problems += [line for rule in RULES for line in rule(draft)]
     if problems:
         raise ConfigurationError(_listing(path, problems))
-    digest = hashlib.sha256(content).hexdigest()
-    return Settings.model_validate({**_tables(document), "path": path, "sha256": digest})
+    told = {
+        "path": path,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "choices_sha256": _choices_sha256(document),
+    }
+    return Settings.model_validate(_tables(document) | told)
+
+
+def _choices_sha256(document: Mapping[str, Any]) -> str:
+    chosen = {name: table for name, table in document.items() if name not in {"credentials", "telemetry"}}
+    chosen["llm"] = {name: value for name, value in document["llm"].items() if name != "base_url"}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _read(path: Path) -> bytes:
