@@ -74,7 +74,7 @@ def _directly(settings: Settings, count: int) -> float:
     """The range in this process, by the function that the asset calls."""
     llm = settings.llm
     windows = windows_of(days_of(count), 0)
-    plan = ShardPlan("direct", windows, llm.model, llm.prompt, CADENCE_MINUTES, settings.sha256)
+    plan = ShardPlan("direct", windows, llm.model, llm.prompt, CADENCE_MINUTES, settings.choices_sha256)
     begun = time.perf_counter()
     run_windows(
         settings,

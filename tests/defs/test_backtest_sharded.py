@@ -44,7 +44,7 @@ from wonttrade_dagster.settings import load_settings
 
 settings = load_settings(Path(sys.argv[1]))
 days, number = sys.argv[3].split(","), int(sys.argv[4])
-plan = ShardPlan(sys.argv[2], windows_of(days, 1), "loopback-rule", "trader/v1", 240, settings.sha256)
+plan = ShardPlan(sys.argv[2], windows_of(days, 1), "loopback-rule", "trader/v1", 240, settings.choices_sha256)
 window = plan.windows[number]
 run_windows(settings, plan, (window.from_ms, window.to_ms), market_history(settings), Executors(), print)
 """
@@ -58,7 +58,7 @@ class Ground:
 
     def plan(self, backtest_id: str, **changes: Any) -> ShardPlan:
         plan = ShardPlan(
-            backtest_id, windows_of(DAYS, 1), "loopback-rule", "trader/v1", 240, self.settings.sha256
+            backtest_id, windows_of(DAYS, 1), "loopback-rule", "trader/v1", 240, self.settings.choices_sha256
         )
         return replace(plan, **changes)
 

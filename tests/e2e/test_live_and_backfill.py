@@ -70,10 +70,13 @@ class System:
         return sorted(run["tags"]["dagster/partition"] for run in done)
 
 
+WALKED_FROM_MS, WALKED_DAYS = 1_747_958_400_000, 12
+
+
 def random_walk(symbol: str, first_px: float, seed: int, folder: Path) -> Path:
     """Twelve days of 5-minute candles that end with the backtested days, as a user's file."""
     rng = np.random.default_rng(seed)
-    bars, start_ms = 12 * 288, 1_747_958_400_000
+    bars, start_ms = WALKED_DAYS * 288, WALKED_FROM_MS
     close = first_px * np.exp(np.cumsum(rng.normal(0, 0.001, bars)))
     open_ = np.concatenate([[first_px], close[:-1]])
     frame = pl.DataFrame(
@@ -88,6 +91,15 @@ def random_walk(symbol: str, first_px: float, seed: int, folder: Path) -> Path:
         }
     )
     path = folder / f"{symbol}-5m.parquet"
+    frame.write_parquet(path)
+    return path
+
+
+def funding(symbol: str, folder: Path) -> Path:
+    """The hourly rates of those days."""
+    hours = WALKED_FROM_MS + np.arange(WALKED_DAYS * 24) * 3_600_000
+    frame = pl.DataFrame({"time": hours, "symbol": [symbol] * len(hours), "funding_rate": 0.0000125})
+    path = folder / f"{symbol}-funding.parquet"
     frame.write_parquet(path)
     return path
 
@@ -143,6 +155,7 @@ def test_a_code_server_that_dies_is_started_again(system: System) -> None:
 
 def test_a_backfill_launched_as_the_ui_does_ends_in_one_successful_run(system: System) -> None:
     files = [random_walk("BTC", 100_000, 1, system.folder), random_walk("ETH", 2_500, 2, system.folder)]
+    files += [funding(symbol, system.folder) for symbol in ("BTC", "ETH")]
     imported = wonttrade("history", "import", *map(str, files), cwd=system.folder)
     assert imported.returncode == 0, imported.stderr
 

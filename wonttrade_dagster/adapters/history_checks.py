@@ -20,6 +20,9 @@ HOUR_MS = 3_600_000
 _FOREIGN_RUN = 3
 """So many equal spacings in a row are another interval, not missing candles."""
 
+_MOST = 1e18
+"""Of a price and a volume; sums of finite numbers beyond are soon infinite."""
+
 _BOOKED_WITHIN_MS = 60_000
 """A rate's time may lie so long after its hour; whoever rounds to minutes keeps it within."""
 
@@ -100,6 +103,7 @@ def check_prices(path: Path, frame: pl.DataFrame) -> None:
     }
     for column, (broken, what) in rules.items():
         _refuse_where(path, frame, broken, column, what)
+        _refuse_where(path, frame, pl.col(column) > _MOST, column, "is beyond any market")
     _refuse_where(path, frame, pl.col("high") < pl.col("low"), "high", "is below the low")
     for column in ("open", "close"):
         outside = ~pl.col(column).is_between(pl.col("low"), pl.col("high"))

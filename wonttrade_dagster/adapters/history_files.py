@@ -48,6 +48,7 @@ EXPORTED_SOURCE = "wonttrade_source"
 _PRICES = ("open", "high", "low", "close", "volume")
 _POINTS = ("rate", "open_interest")
 _SYMBOL = re.compile(r"^(?=.*[A-Z])k?[A-Z0-9]{1,15}$")
+_PAIR = re.compile(r"\w(USDC|USDT)$")
 _QUOTE = re.compile(r"([/_-](USDC?|USDT|PERP)(:\w+)?)+$")
 _INTERVAL = re.compile(r"^\d{1,2}[mhdwM]$")
 _HOURS = re.compile(r"^\d{1,2}h$")
@@ -337,7 +338,7 @@ def _refuse_other_name(path: Path, symbol: str) -> None:
 
 def _symbol(path: Path, text: str) -> str:
     symbol = _QUOTE.sub("", text.strip())
-    if not _SYMBOL.match(symbol):
+    if not _SYMBOL.match(symbol) or _PAIR.search(symbol):
         raise refusal(
             path, f"{text!r} is not a symbol of the venue", "write it as the venue does, like BTC or kPEPE"
         )
@@ -354,4 +355,4 @@ def _file_symbol(path: Path) -> str:
         raise refusal(
             path, "no column names the symbol", "begin the file's name with it, like BTC-5m.parquet"
         )
-    return tokens[0]
+    return _symbol(path, tokens[0])

@@ -228,8 +228,11 @@ class BacktestReplayProvider(MarketData):
             if found and self._tapes[symbol].has_funding
         ]
         if holes:
-            remedy = 'add them with `wonttrade history import FILE`, or say `missing_funding = "zero"` '
-            raise HistoryError(f"{'; '.join(holes)}; {remedy}in [backtest] to pay none in those hours")
+            remedy = (
+                "add them with `wonttrade history sync --from DAY` or `wonttrade history import FILE`, or "
+                'say `missing_funding = "zero"` in [backtest] to pay none in those hours'
+            )
+            raise HistoryError(f"{'; '.join(holes)}; {remedy}")
 
     def caveats(self) -> tuple[str, ...]:
         """Sentences a report must carry: what this history does not know."""
