@@ -328,14 +328,14 @@ def test_a_price_that_jumps_is_told_by_the_report(
     settings = load_settings(config)
     generated_history(settings, FIRST_MS, 1)
     history = MarketHistory.of(settings.data_dir)
-    one = history.candles("ETH", "5m", FIRST_MS + 3 * MINUTE_MS * 60, FIRST_MS + 185 * MINUTE_MS)
+    one = history.candles("ETH", "5m", FIRST_MS, FIRST_MS + 5 * MINUTE_MS)
     history.add_candles("ETH", "5m", one.with_columns(high=pl.col("high") * 10), "test", replace=True)
     ended = wonttrade(*DAY, "--json")
     assert ended.code == 0, ended.err
     told = [each for each in json.loads(ended.out)["summary"]["caveats"] if "jumps" in each]
     assert len(told) == 1
     assert "ETH: the price jumps by more than 50%" in told[0]
-    assert "1 times, first at 2025-06-01 03:00 UTC" in told[0]
+    assert "1 times, first at 2025-06-01 00:00 UTC" in told[0]
 
 
 @pytest.mark.parametrize("damaged", ["dagster", "dagster/history/runs.db"])

@@ -11,6 +11,8 @@ from wonttrade_dagster.core.errors import ConfigurationError
 from wonttrade_dagster.core.model import RuntimeMode
 from wonttrade_dagster.settings import LEGAL_NETWORKS, load_settings
 
+AZURE = azure() | {"llm__provider": '"azure"', "credentials__azure_openai_api_key": f'"{API_KEY}"'}
+
 
 def test_a_minimal_file_gets_the_safe_defaults(tmp_path: Path) -> None:
     loaded = load_settings(write(tmp_path, toml()))
@@ -48,6 +50,29 @@ def test_the_hash_is_that_of_the_bytes_and_changes_with_a_comment(tmp_path: Path
     same = load_settings(write(tmp_path, toml()))
     other = load_settings(write(tmp_path, toml() + "# note\n"))
     assert first.sha256 == same.sha256 != other.sha256
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [
+        (toml(), "# note\n" + toml(), True),
+        (toml(), toml(credentials__openai_api_key='"canary-api-key-9"'), True),
+        (toml(), toml(llm__base_url='"http://127.0.0.1:8/v1"'), True),
+        (toml(), toml(telemetry__log_path='"other.ndjson"'), True),
+        (toml(**AZURE), toml(**AZURE | {"llm_azure__endpoint": '"https://y.openai.azure.com/"'}), True),
+        (toml(**AZURE), toml(**AZURE | {"llm_azure__deployment": '"other"'}), False),
+        (toml(), toml(llm__model='"other"'), False),
+        (toml(), toml(risk__max_leverage="2"), False),
+        (toml(), toml(backtest__taker_fee_bps="4.4"), False),
+    ],
+)
+def test_the_hash_of_the_choices_leaves_out_what_no_result_depends_on(
+    tmp_path: Path, before: str, after: str, is_same: bool
+) -> None:
+    first = load_settings(write(tmp_path, before))
+    second = load_settings(write(tmp_path, after))
+    assert first.sha256 != second.sha256
+    assert (first.choices_sha256 == second.choices_sha256) is is_same
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
@@ -108,11 +133,10 @@ def test_the_second_yes_may_be_spelled_in_another_case(tmp_path: Path) -> None:
 
 
 def test_azure_needs_its_table_and_its_key(tmp_path: Path) -> None:
-    changes = azure() | {"llm__provider": '"azure"', "credentials__azure_openai_api_key": f'"{API_KEY}"'}
-    loaded = load_settings(write(tmp_path, toml(**changes, credentials__openai_api_key=None)))
+    loaded = load_settings(write(tmp_path, toml(**AZURE, credentials__openai_api_key=None)))
     assert loaded.llm.azure.endpoint == "https://x.openai.azure.com"
     assert loaded.llm_api_key.get_secret_value() == API_KEY
-    (line,) = problems(tmp_path, **changes | {"llm_azure__deployment": None})
+    (line,) = problems(tmp_path, **AZURE | {"llm_azure__deployment": None})
     assert line.startswith("llm.azure.deployment: found nothing")
 
 

@@ -109,8 +109,8 @@ def test_a_timeout_while_waiting_for_a_writes_answer_is_an_unknown_outcome(stub:
 
 def test_an_unknown_coin_is_an_error_before_anything_is_sent(stub: Stub) -> None:
     scripted(stub)
-    order = PlaceOrder("XXX", OrderPurpose.OPEN, True, Decimal(1), Decimal(1), False, ORDER.cloid, "")
-    assert "no perpetual 'XXX'" in venue(stub).place(order).message
+    order = PlaceOrder("NOPE", OrderPurpose.OPEN, True, Decimal(1), Decimal(1), False, ORDER.cloid, "")
+    assert "no perpetual 'NOPE'" in venue(stub).place(order).message
     assert stub.types() == ["meta"]
 
 

@@ -1,7 +1,7 @@
 """The simulated exchange behind the ports, and the backtest's executor that lives through bars."""
 
 from collections.abc import Mapping
-from decimal import Decimal as D  # noqa: N817 (numbers are the subject here)
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -24,6 +24,7 @@ from wonttrade_dagster.core.model import (
 )
 from wonttrade_dagster.core.simulation import Event, Execution, FundingPayment, Slippage, TriggerFired
 
+D = Decimal
 START_MS = 1_750_000_000_000 // 3_600_000 * 3_600_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000

@@ -1,7 +1,7 @@
 """Builders for the tests of the simulated exchange: two assets, plain quotes, short orders."""
 
 from dataclasses import replace
-from decimal import Decimal as D  # noqa: N817 (numbers are the subject here)
+from decimal import Decimal
 
 from wonttrade_dagster.core.model import AssetSpec, Leg, MarginTier
 from wonttrade_dagster.core.simulation import (
@@ -27,6 +27,7 @@ from wonttrade_dagster.core.simulation import (
     walk_bar,
 )
 
+D = Decimal
 BTC = AssetSpec("BTC", 3, 5, 40, (MarginTier(D(0), 40), MarginTier(D(150_000_000), 20)))
 ETH = AssetSpec("ETH", 4, 4, 25, (MarginTier(D(0), 25), MarginTier(D(100_000_000), 15)))
 RULES = VenueRules({"BTC": BTC, "ETH": ETH})

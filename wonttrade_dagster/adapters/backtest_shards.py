@@ -121,12 +121,17 @@ def claim_plan(folder: Path, plan: ShardPlan) -> None:
         raise UsageError(_difference(stored, plan))
 
 
+def other_settings(backtest_id: str) -> str:
+    """The sentence that refuses to go on under changed settings, see ``Settings.choices_sha256``."""
+    return (
+        f"backtest {backtest_id} was begun with other settings (besides credentials, the model's address and "
+        "telemetry): bring those back, or start a new backtest"
+    )
+
+
 def _difference(stored: ShardPlan | None, plan: ShardPlan) -> str:
     if stored is not None and stored.settings_sha256 != plan.settings_sha256:
-        return (
-            f"backtest {plan.backtest_id} was begun with other settings (besides credentials, "
-            "llm.base_url and telemetry): bring those back, or start a new backtest"
-        )
+        return other_settings(plan.backtest_id)
     return f"backtest {plan.backtest_id} was begun with other days, model, prompt or cadence: start a new one"
 
 

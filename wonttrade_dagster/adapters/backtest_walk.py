@@ -39,7 +39,6 @@ class BacktestWalk:
     decided_ms: int | None = None
     latency_ms: int = 0
     events: list[Mapping[str, Any]] = field(default_factory=list)
-    """Of each symbol, the first one that was looked at last."""
 
     @property
     def busy_until_ms(self) -> int:

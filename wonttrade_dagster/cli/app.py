@@ -46,8 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), standalone_mode=False)
     except WontTradeError as error:
-        err.print(f"wonttrade: {error}", markup=False, style="red", soft_wrap=True)
-        return error.exit_code
+        return _told(error)
     except ClickException as error:
         error.show()
         return 2
@@ -59,10 +58,14 @@ def run(arguments: Sequence[str]) -> int:
             raise
         from wonttrade_dagster.adapters.files import storage_error
 
-        said = storage_error(Path(error.filename or "the disk"), error)
-        err.print(f"wonttrade: {said}", markup=False, style="red", soft_wrap=True)
-        return said.exit_code
+        return _told(storage_error(Path(error.filename or "the disk"), error))
     return result if isinstance(result, int) else 0
+
+
+def _told(error: WontTradeError) -> int:
+    """Its sentence on standard error; the exit code."""
+    err.print(f"wonttrade: {error}", markup=False, style="red", soft_wrap=True)
+    return error.exit_code
 
 
 @app.command()

@@ -25,6 +25,7 @@ from wonttrade_dagster.adapters.backtest_shards import (
     claim_plan,
     is_finished,
     missing_windows,
+    other_settings,
     read_plan,
 )
 from wonttrade_dagster.adapters.report.headline import headline
@@ -109,10 +110,7 @@ def request_of(settings: Settings, backtest_id: str) -> BacktestRequest:
             f"no interrupted backtest {backtest_id} in {folder.parent}: known are {sorted(known) or 'none'}"
         )
     if plan.settings_sha256 != settings.choices_sha256:
-        raise UsageError(
-            f"backtest {backtest_id} was begun with other settings than {settings.path} has (besides "
-            "credentials, llm.base_url and telemetry): bring those back, or start a new backtest"
-        )
+        raise UsageError(other_settings(backtest_id))
     first_day, last_day = plan.windows[0].first_day, plan.windows[-1].last_day
     return BacktestRequest(first_day, last_day, plan.model, plan.prompt, plan.cycle_minutes, resumed=plan)
 

@@ -11,11 +11,12 @@ from wonttrade_dagster.core.changed import replace
 from wonttrade_dagster.core.model import UNBROKEN, BreakerRules, BreakerState, Refusal
 from wonttrade_dagster.core.utc import utc_text
 
-FAILURES = frozenset(
+UNANSWERED = frozenset({"model_unavailable", "model_answer"})
+"""Reasons of a cycle in which the model said nothing at all."""
+
+FAILURES = UNANSWERED | frozenset(
     {
         "venue_unavailable",
-        "model_unavailable",
-        "model_answer",
         "invalid_json",
         "reply_truncated",
         "reply_filtered",

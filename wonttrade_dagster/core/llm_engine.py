@@ -39,8 +39,6 @@ FINISH_REFUSALS: Mapping[str, Refusal] = MappingProxyType(
     }
 )
 
-UNANSWERED = frozenset({"model_unavailable", "model_answer"})
-"""Refusals of a cycle in which the model said nothing at all."""
 
 MIN_REPAIR_FRACTION = 0.2
 """Of the deadline must be left for a repair call: a model that thought for long will think again."""

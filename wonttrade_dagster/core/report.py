@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
 
-from wonttrade_dagster.core.breaker import after_cycle
+from wonttrade_dagster.core.breaker import UNANSWERED, after_cycle
 from wonttrade_dagster.core.changed import replace
-from wonttrade_dagster.core.llm_engine import UNANSWERED
 from wonttrade_dagster.core.model import (
     NOTHING_SPENT,
     UNBROKEN,

@@ -7,6 +7,7 @@ import polars as pl
 
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider
 from wonttrade_dagster.core.backtest import AccountEnd
+from wonttrade_dagster.core.candles import interval_ms
 from wonttrade_dagster.core.funding import HOUR_MS
 from wonttrade_dagster.core.simulation import SlippageModel
 from wonttrade_dagster.core.utc import utc_text
@@ -58,8 +59,10 @@ def unpaid_at_end(replay: BacktestReplayProvider, end: AccountEnd | None) -> tup
     )
 
 
-def price_jumps(settings: Settings, replay: BacktestReplayProvider, span: range) -> tuple[str, ...]:
-    """The caveats about candles that would have stopped a live cycle; ``span``: times of the backtest, in ms.
+def price_jumps(
+    settings: Settings, replay: BacktestReplayProvider, from_ms: int, to_ms: int
+) -> tuple[str, ...]:
+    """The caveats about candles that would have stopped a live cycle.
 
     Such a price may be real or a slip of the file: a history cannot tell, and what was traded at it decides
     the result.
@@ -67,10 +70,11 @@ def price_jumps(settings: Settings, replay: BacktestReplayProvider, span: range)
     most = settings.resilience.max_price_jump_fraction
     before = pl.col("close").shift(1)
     moved = pl.max_horizontal(pl.col("high") / before - 1, 1 - pl.col("low") / before)
-    found = {
-        symbol: replay.bars(symbol, span.start, span.stop).filter(moved > most)["open_time_ms"]
-        for symbol in replay.bar_intervals
+    bars = {  # the first one is measured by the one before it
+        symbol: replay.bars(symbol, from_ms - interval_ms(interval), to_ms)
+        for symbol, interval in replay.bar_intervals.items()
     }
+    found = {symbol: frame.filter(moved > most)["open_time_ms"] for symbol, frame in bars.items()}
     return tuple(
         f"{symbol}: the price jumps by more than {most:.0%} from one candle to the next, {len(times)} times, "
         f"first at {utc_text(times[0])}: see whether that is real."

@@ -23,9 +23,9 @@ from wonttrade_dagster.core.backtest import (
     decision_times,
     run_backtest,
 )
+from wonttrade_dagster.core.breaker import UNANSWERED
 from wonttrade_dagster.core.cycle_parts import CycleParts
 from wonttrade_dagster.core.errors import ModelUnavailableError
-from wonttrade_dagster.core.llm_engine import UNANSWERED
 from wonttrade_dagster.core.model import Refusal, Stage
 from wonttrade_dagster.core.simulation import ExchangeState
 from wonttrade_dagster.defs.compose import Executors, compose_backtest_parts

@@ -278,7 +278,7 @@ def _report_data(
         assumptions=assumptions(settings, replay),
         caveats=(
             *replay.caveats(),
-            *price_jumps(settings, replay, range(spec.from_ms, spec.to_ms)),
+            *price_jumps(settings, replay, spec.from_ms, spec.to_ms),
             *skipped(spec.cycles - frames.decisions.height),
             *late_at_end(spec.to_ms, backtest.walk.busy_until_ms),
             *unpaid_at_end(replay, results.ended),

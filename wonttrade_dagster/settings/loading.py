@@ -181,6 +181,9 @@ def load_settings(path: Path) -> Settings:
 def _choices_sha256(document: Mapping[str, Any]) -> str:
     chosen = {name: table for name, table in document.items() if name not in {"credentials", "telemetry"}}
     chosen["llm"] = {name: value for name, value in document["llm"].items() if name != "base_url"}
+    if "azure" in chosen["llm"]:
+        azure = chosen["llm"]["azure"].items()
+        chosen["llm"]["azure"] = {name: value for name, value in azure if name != "endpoint"}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()
 
 
