@@ -203,6 +203,7 @@ def test_what_cannot_go_on_is_refused_in_a_sentence(
     assert command(["backtest", *arguments, "--config", str(ground.config)]) == code
     told = capsys.readouterr().err
     assert words in " ".join(told.split())
+    assert "'whole'" not in told, "a finished one is none to go on with"
     assert "Traceback" not in told
 
 
