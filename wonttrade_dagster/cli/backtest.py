@@ -103,7 +103,9 @@ def request_of(settings: Settings, backtest_id: str) -> BacktestRequest:
         raise UsageError(f"backtest {backtest_id} is finished: see wonttrade report {backtest_id}")
     plan = read_plan(folder) or _plan_of_one(backtest_id, stored_facts(folder))
     if plan is None:
-        begun = {path.parent for name in (RESULTS_NAME, PLAN_NAME) for path in folder.parent.glob(f"*/{name}")}
+        begun = {
+            path.parent for name in (RESULTS_NAME, PLAN_NAME) for path in folder.parent.glob(f"*/{name}")
+        }
         known = {each.name for each in begun if not is_finished(each)}
         raise UsageError(
             f"no interrupted backtest {backtest_id} in {folder.parent}: known are {sorted(known) or 'none'}"
