@@ -4,7 +4,7 @@ Belongs here: the environment, and rendering without a function call for each at
 Does not belong here: what a template sees (``core.context``), its names (``core.prompt_names``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
 
@@ -29,6 +29,15 @@ class _PlainAttributes(CodeGenerator):
         self.write("(")
         self.visit(node.node, frame)
         self.write(f").{node.attr}")
+
+    def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
+        """Gathers the message in a list: Jinja would stop and go on for each of its hundreds of pieces."""
+        if frame.buffer is not None or not frame.toplevel:
+            super().blockvisit(nodes, frame)
+            return
+        self.buffer(frame)
+        super().blockvisit(nodes, frame)
+        self.writeline(f"yield concat({frame.buffer})")
 
 
 class _Environment(jinja2.Environment):
