@@ -104,7 +104,7 @@ class _Backtest:
         parts = replace(backtest.parts, decision_engine=replace(engine, model=model))
         backtest = replace(backtest, parts=parts)
         results = open_results(folder, sync_every=sync_every, secrets=settings.secret_values())
-        results.begin(shared_of(parts, replay.assets()), FROM_MS)
+        results.begin(shared_of(parts, replay.assets(), replay.snapshot(FROM_MS)), FROM_MS)
         return cls(backtest, results, CycleWriter(results, backtest.walk), model)
 
     @property

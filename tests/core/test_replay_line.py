@@ -11,17 +11,11 @@ import polars as pl
 import pytest
 from desk import Desk
 from test_cycle_replay import SCENES, second_cycle
+from trader_samples import CYCLE_MS
 
 from wonttrade_dagster.adapters import ledger_texts
-from wonttrade_dagster.adapters.backtest_line import (
-    SEALED,
-    SharedFacts,
-    line_of,
-    payloads_of,
-    prior_cycle_ms,
-    seals_of,
-    shared_of,
-)
+from wonttrade_dagster.adapters.backtest_line import SEALED, SharedFacts, line_of, shared_of
+from wonttrade_dagster.adapters.backtest_payloads import payloads_of, prior_cycle_ms, seals_of
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.cycle import STAGE_RECORDS
 from wonttrade_dagster.core.model import (
@@ -39,7 +33,7 @@ from wonttrade_dagster.core.seals import indicator_seal, is_sealed, market_seal
 
 def shared() -> dict[str, object]:
     desk = Desk()
-    return shared_of(desk.parts(), desk.market.assets())
+    return shared_of(desk.parts(), desk.market.assets(), desk.market.snapshot(CYCLE_MS))
 
 
 def line(cycle: StoredCycle) -> dict[str, Any]:

@@ -13,13 +13,8 @@ from typing import Any
 
 from wonttrade_dagster.adapters.archive import CycleArchive, cycle_text, stored_template
 from wonttrade_dagster.adapters.backtest_end import stored_end
-from wonttrade_dagster.adapters.backtest_line import (
-    SEALED,
-    is_whole,
-    payloads_of,
-    prior_cycle_ms,
-    seals_of,
-)
+from wonttrade_dagster.adapters.backtest_line import SEALED
+from wonttrade_dagster.adapters.backtest_payloads import is_whole, payloads_of, prior_cycle_ms, seals_of
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SHARDS
 from wonttrade_dagster.adapters.backtest_shards import shards_hint
 from wonttrade_dagster.adapters.journal_line import is_of_kind, opened

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wonttrade_dagster.adapters.backtest_line import is_whole, payloads_of
+from wonttrade_dagster.adapters.backtest_payloads import is_whole, payloads_of
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME
 from wonttrade_dagster.adapters.journal_line import is_of_kind, opened
 from wonttrade_dagster.core.backtest import MemoryRecords

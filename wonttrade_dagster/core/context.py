@@ -208,9 +208,7 @@ class ContextBuilder:
         Raises:
             ConfigurationError: the template names something that does not exist, or cannot be computed.
         """
-        market = inputs.market
-        intervals = dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
-        standing = self._standing(tuple(m.symbol for m in market.markets), tuple(intervals))
+        standing = self._standing_of(inputs.market)
         user = self._compiled.user.rendered({"facts": self._facts(inputs, standing.rules)})
         return Prompt(
             system=standing.system,
@@ -220,6 +218,18 @@ class ContextBuilder:
             schema_sha256=self.template.schema_sha256,
             prompt_sha256=standing.prompt_sha256(user),
         )
+
+    def system_message(self, market: MarketSnapshot) -> str:
+        """The first message: the same for all markets of these symbols and intervals.
+
+        Raises:
+            ConfigurationError: as :meth:`build`.
+        """
+        return self._standing_of(market).system
+
+    def _standing_of(self, market: MarketSnapshot) -> _Standing:
+        intervals = dict.fromkeys(w.interval for m in market.markets for w in (m.intraday, m.long_term))
+        return self._standing(tuple(m.symbol for m in market.markets), tuple(intervals))
 
     def _facts(self, inputs: ContextInputs, rules: RuleFacts) -> PromptFacts:
         market, account = inputs.market, inputs.account

@@ -89,9 +89,12 @@ class _Holdings(TypedDict):
 def _holdings(account: AccountSnapshot | None) -> _Holdings:
     if account is None:
         return _Holdings(account_value_usd=None, positions=(), protection=())
-    protection = tuple([order for order in account.open_orders if order.leg is not None])
+    orders = account.open_orders
+    protection = [order for order in orders if order.leg is not None]
     return _Holdings(
-        account_value_usd=account.account_value_usd, positions=account.positions, protection=protection
+        account_value_usd=account.account_value_usd,
+        positions=account.positions,
+        protection=orders if len(protection) == len(orders) else tuple(protection),
     )
 
 

@@ -230,7 +230,7 @@ def _facts(
         "slippage": jsonable(slippage_of(settings)),
         "latency": settings.backtest.latency,
         "bars": dict(replay.bar_intervals),
-        **shared_of(parts, replay.assets()),
+        **shared_of(parts, replay.assets(), replay.snapshot(spec.from_ms)),
         "windows": replay.windows,
         "history_sha256": replay.history_sha256,
     }
