@@ -162,11 +162,18 @@ def test_a_line_without_its_beginning_is_told_by_its_number(finished: Finished, 
 
 def as_before(finished: Finished) -> None:
     """The results as they were written before the echo was kept."""
-    added = {"setting", "assets", "prompt_files", "windows", "history_sha256"}
+    added = {"setting", "assets", "prompt_files", "system", "windows", "history_sha256", "records"}
+    system: list[str] = []
+
+    def before(body: dict[str, Any]) -> None:
+        system.extend([body["system"]] if "system" in body else [])
+        if "prompt" in body and "user" in body["prompt"]:
+            body["prompt"]["system"] = system[0]
+        for name in added & body.keys():
+            del body[name]
+
     for number in range(CYCLES + 1):
-        finished.rewrite(
-            number, lambda b: [b.pop(k) for k in (*added, "records") if k in b] and None, sealed=True
-        )
+        finished.rewrite(number, before, sealed=True)
 
 
 def test_results_from_before_are_not_stored_and_no_crash(finished: Finished, replay: Replay) -> None:

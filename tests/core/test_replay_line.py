@@ -68,6 +68,17 @@ def test_a_line_holds_neither_the_settings_nor_the_prompts_files_nor_the_account
     assert "prompt_files" not in text
     assert "max_position_usd" not in text
     assert text.count('"account_value_usd"') == 2  # the account as it was seen, and the report's
+    assert '"system"' not in json.dumps(body)
+    assert '"open_orders"' not in text
+    assert len(body["protection"]) == 2
+
+
+def test_orders_that_changed_in_the_cycle_are_told_before_and_after() -> None:
+    body = line(second_cycle("moved stop"))
+    seen, done = (body["records"][stage.value] for stage in (Stage.ACCOUNT_SNAPSHOTS, Stage.EXECUTIONS))
+    assert seen["open_orders"] != body["protection"]
+    assert "open_orders" not in done["account"]
+    assert "open_orders" not in json.dumps(body["records"]["execution_plans"])
 
 
 def test_settings_that_are_not_those_of_the_first_line_stay_in_the_cycles_line() -> None:
@@ -193,3 +204,17 @@ def test_lines_from_before_name_an_account_that_is_the_same() -> None:
     body["records"]["execution_plans"]["account"] = body["records"]["executions"]["account"] = "same"
     again = payloads_of(body, shared(), cycle.cycle_ms, prior_json(cycle))
     assert again[Stage.EXECUTIONS] == cycle.payloads[Stage.EXECUTIONS]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_lines_from_before_tell_the_system_message_and_every_accounts_lists(scene: str) -> None:
+    cycle = second_cycle(scene)
+    body = line(cycle)
+    told = {stage: json.loads(payload) for stage, payload in cycle.payloads.items()}
+    for stage in (Stage.EXECUTION_PLANS, Stage.EXECUTIONS):
+        body["records"][stage.value]["account"] = told[stage]["account"]
+    body["records"]["account_snapshots"] = told[Stage.ACCOUNT_SNAPSHOTS]
+    body["prompt"] = told[Stage.DECISIONS]["prompt"]
+    again = payloads_of(body, shared() | {"system": "of another one"}, cycle.cycle_ms, prior_json(cycle))
+    kept = [stage for stage in Stage if stage not in SEALED or isinstance(cycle.record(stage), StageFailure)]
+    assert {stage: again[stage] for stage in kept} == {stage: cycle.payloads[stage] for stage in kept}

@@ -23,7 +23,14 @@ from pydantic import ValidationError
 from wonttrade_dagster.adapters import files, journal_orders, ndjson
 from wonttrade_dagster.adapters.append_only import AppendOnlyFile
 from wonttrade_dagster.adapters.clock import SystemClock
-from wonttrade_dagster.adapters.journal_line import JournalRecord, compact, is_of_kind, line_of, parsed
+from wonttrade_dagster.adapters.journal_line import (
+    JournalRecord,
+    compact,
+    head_of,
+    is_of_kind,
+    line_of,
+    parsed,
+)
 from wonttrade_dagster.adapters.redaction import Redactor
 from wonttrade_dagster.core.codec import decode
 from wonttrade_dagster.core.errors import StorageError
@@ -74,11 +81,13 @@ class Journal(AuditSink):
         self._last: tuple[int, int, int] | None = None  # inode, size, seq after our last append
         self._gap_path = path.with_name(f"{path.name}.gap")
         self._gap_since_ms: int | None = None  # the first append that was not taken since one was
+        self._is_entered = self._is_alone = False  # alone: locked, and the gaps of others are told
 
     def __enter__(self) -> Self:
         """The file stays open and locked from the first append on: nobody else writes to it meanwhile."""
         self._file.keep_open()
         self._syncer = ThreadPoolExecutor(1, "journal") if self._sync_aside else None
+        self._is_entered = True
         return self
 
     def __exit__(
@@ -90,6 +99,7 @@ class Journal(AuditSink):
             if self._syncer is not None:
                 self._syncer.shutdown()
                 self._syncer = self._syncing = None
+            self._is_entered = self._is_alone = False
             self._file.close()
 
     # --- writing ---
@@ -215,6 +225,9 @@ class Journal(AuditSink):
 
     def _close_gap(self, file: BinaryIO) -> None:
         begun = [] if self._gap_since_ms is None else [self._gap_since_ms]
+        if not begun and self._is_alone:
+            return
+        self._is_alone = self._is_entered
         if is_kept := self._gap_path.exists():
             since = self._gap_path.read_bytes()
             begun.append(int(since) if since.isdigit() else 0)  # made on a full disk: it says no time
@@ -251,9 +264,7 @@ class Journal(AuditSink):
     def _write(self, file: BinaryIO, kind: str, cycle_ms: int, body: bytes) -> None:
         inode, size = _identity(file)
         seq = self._last_seq(inode, size) + 1
-        head = {"seq": seq, "kind": kind, "account": self.account, "cycle_ms": cycle_ms}
-        head |= {"recorded_at_ms": self._clock.now_ms()}
-        line = line_of(head, body)
+        line = line_of(head_of(seq, kind, self.account, cycle_ms, self._clock.now_ms()), body)
         files.write_whole(file, line, size)
         self._unsynced += 1
         self._last = (inode, size + len(line), seq)
