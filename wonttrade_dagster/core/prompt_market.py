@@ -235,12 +235,20 @@ class WindowPrinter:
         self.rules = lru_cache(maxsize=64)(partial(PrintedRules.of, limits=limits))
         self._type = Printed.of(columns.by_key)
         self._decimals = lru_cache(maxsize=64)(columns.decimals)
-        self.printed = lru_cache(maxsize=64)(self._printed)
+        self._newest: dict[tuple[str, str], tuple[IndicatorWindow, PriceFormat, PrintedWindow]] = {}
 
-    def _printed(
-        self, window: IndicatorWindow, interval: str, fmt: PriceFormat, size_decimals: int
+    def printed(
+        self, market: SymbolMarket, fmt: PriceFormat, window: IndicatorWindow, interval: str
     ) -> PrintedWindow:
-        decimals = self._decimals(fmt, size_decimals)
+        """A window of a market; of each interval, the newest one is remembered."""
+        key = market.symbol, interval
+        known = self._newest.get(key)
+        if known is None or known[0] is not window or known[1] is not fmt:
+            made = self._printed(window, interval, self._decimals(fmt, market.asset.size_decimals))
+            self._newest[key] = known = window, fmt, made
+        return known[2]
+
+    def _printed(self, window: IndicatorWindow, interval: str, decimals: Mapping[str, int]) -> PrintedWindow:
 
         def latest(values: Sequence[float | None], column: str) -> str:
             return number(values[-1] if values else None, decimals[column])
@@ -274,9 +282,9 @@ class SymbolWindows:
         cls, market: SymbolMarket, indicators: SymbolIndicators, printer: WindowPrinter
     ) -> "SymbolWindows":
         """The windows of a cycle."""
-        fmt, decimals = price_format(market), market.asset.size_decimals
-        intraday = printer.printed(indicators.intraday, market.intraday.interval, fmt, decimals)
-        long_term = printer.printed(indicators.long_term, market.long_term.interval, fmt, decimals)
+        fmt = price_format(market)
+        intraday = printer.printed(market, fmt, indicators.intraday, market.intraday.interval)
+        long_term = printer.printed(market, fmt, indicators.long_term, market.long_term.interval)
         return cls(market, fmt, printer.rules(market.asset, fmt), intraday, long_term)
 
 

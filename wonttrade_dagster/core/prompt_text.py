@@ -140,7 +140,7 @@ class PriceFormat:
 class _Texts(dict[float, str]):
     """Number → text. Nine of ten points of a window stood in the prompt of the cycle before."""
 
-    _REMEMBERED = 4096
+    _REMEMBERED = 1024  # of a handful of symbols; more would not stay in the processor's cache
 
     def __init__(self, decimals: int) -> None:
         super().__init__()
