@@ -52,7 +52,7 @@ def run(count: int, seed: int) -> Result:
         replay = _replay(settings, spec, seed)
         before_mb = peak_rss_mb()
         runs = {HTTP: _timed(_Backtest.of(settings, spec, replay, folder / HTTP, BATCH))}
-        told = runs[HTTP].model.replies
+        told = _answers(runs[HTTP])
         runs |= {
             name: _timed(_Backtest.of(settings, spec, replay, folder / name, sync_every, told))
             for name, sync_every in CANNED.items()
@@ -84,7 +84,7 @@ class _Backtest:
     backtest: Backtest
     results: BacktestResults
     writer: CycleWriter
-    model: MeteredModel
+    model: MeteredModel | None
     marks: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
@@ -97,11 +97,11 @@ class _Backtest:
         sync_every: int,
         told: Sequence[ModelReply] = (),
     ) -> "_Backtest":
-        """Asks the settings' model over HTTP, or hands out what it ``told`` before."""
+        """Asks the settings' model over HTTP, or hands out what it ``told`` before, without a stopwatch."""
         backtest = Backtest.of(settings, spec, replay, Executors())
         engine = backtest.parts.decision_engine
-        model = MeteredModel(Canned(iter(told)) if told else engine.model)
-        parts = replace(backtest.parts, decision_engine=replace(engine, model=model))
+        model = None if told else MeteredModel(engine.model)
+        parts = replace(backtest.parts, decision_engine=replace(engine, model=model or Canned(iter(told))))
         backtest = replace(backtest, parts=parts)
         results = open_results(folder, sync_every=sync_every, secrets=settings.secret_values())
         results.begin(shared_of(parts, replay.assets(), replay.snapshot(FROM_MS)), FROM_MS)
@@ -142,15 +142,20 @@ class _Backtest:
                     backtest.ledger.remember(records)
                 with laps["write"].lap():
                     self.writer.cycle(records)
-        for each in (*laps.values(), self.model.laps):
+        for each in laps.values():
             each.drop(WARM_UP)
         return laps
 
 
 def _timed(backtest: _Backtest) -> _Backtest:
     backtest.run()
-    backtest.model.laps.drop(WARM_UP)
+    if backtest.model is not None:
+        backtest.model.laps.drop(WARM_UP)
     return backtest
+
+
+def _answers(backtest: _Backtest) -> Sequence[ModelReply]:
+    return () if backtest.model is None else backtest.model.replies
 
 
 def _cycles(backtest: _Backtest) -> Laps:
@@ -187,7 +192,7 @@ def _result(
         *(
             Figure.of(f"model_call.{name}", each.model.laps)
             for name, each in runs.items()
-            if "batched" in name
+            if each.model is not None
         ),
         *(Figure.of(f"stage.{name}", each) for name, each in laps.items()),
         Figure.of("append_and_sync_alone", disk),

@@ -3,11 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from market_samples import DAY_MS, random_candles, utc_ms
 
 from wonttrade_dagster.adapters.history import MarketHistory
 from wonttrade_dagster.adapters.replay import BacktestReplayProvider, default_assets
+from wonttrade_dagster.adapters.replay_windows import PlainRows
 from wonttrade_dagster.core.codec import encode
 from wonttrade_dagster.core.indicators import IndicatorEngine
 from wonttrade_dagster.core.model import FURTHER, USUAL_INDICATORS, IndicatorSetting, IndicatorWindow
@@ -86,3 +90,18 @@ def test_the_usual_lengths_forget_within_the_usual_history_and_no_longer_ones_do
         assert not replace(USUAL_INDICATORS, **{f"{name}_bars": bars}).forgets_within(990), name
     windowed = {f"{role}_bars": 900 for role in FURTHER}
     assert replace(EVERY_COLUMN, volume_mean_bars=900, **windowed).forgets_within(990)
+
+
+@given(
+    st.lists(st.none() | st.floats(allow_infinity=False), min_size=1, max_size=30),
+    st.integers(0, 29),
+    st.integers(1, 30),
+)
+def test_the_bits_of_a_window_are_those_of_its_numbers(
+    values: list[float | None], start: int, count: int
+) -> None:
+    times = range(1_748_736_000_000, 1_748_736_000_000 + len(values))
+    frame = pl.DataFrame({"open_time_ms": times, "close": values}, schema_overrides={"close": pl.Float64})
+    first = min(start, len(values) - 1)
+    window = PlainRows(frame).window(first, min(first + count, len(values)))
+    assert window.bits == IndicatorWindow(window.columns).bits

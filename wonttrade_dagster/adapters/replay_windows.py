@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from wonttrade_dagster.adapters.history import MarketHistory
@@ -132,26 +134,38 @@ class PlainRows:
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
-        self._block: tuple[range, Columns] = (range(0), {})
+        self._block = _Block(range(0), {}, np.empty((0, 0)))
         self.window = lru_cache(maxsize=1)(self._window)
 
     def row(self, index: int) -> tuple[float | None, ...]:
         """Every column of a row."""
-        rows, columns = self._block_with(index, index + 1)
-        return tuple([values[index - rows.start] for values in columns.values()])
+        block = self._block_with(index, index + 1)
+        return tuple([values[index - block.rows.start] for values in block.columns.values()])
 
     def _window(self, start: int, end: int) -> IndicatorWindow:
-        rows, columns = self._block_with(start, end)
-        first, last = start - rows.start, end - rows.start
-        return IndicatorWindow({name: values[first:last] for name, values in columns.items()})
+        block = self._block_with(start, end)
+        first, last = start - block.rows.start, end - block.rows.start
+        window = IndicatorWindow({name: values[first:last] for name, values in block.columns.items()})
+        # Cut out of the block in a tenth of the time that it takes to put them together number by number.
+        vars(window)["bits"] = block.numbers[:, first:last].tobytes()
+        return window
 
-    def _block_with(self, start: int, end: int) -> tuple[range, Columns]:
-        rows, columns = self._block
-        if start < rows.start or end > rows.stop:
+    def _block_with(self, start: int, end: int) -> "_Block":
+        if start < self._block.rows.start or end > self._block.rows.stop:
             rows = range(start, max(end, start + self._BLOCK_ROWS))
-            columns = IndicatorWindow.of(self._frame.slice(start, len(rows))).columns
-            self._block = (rows, columns)
-        return rows, columns
+            frame = self._frame.slice(start, len(rows))
+            numbers = frame.cast(pl.Float64).to_numpy(order="fortran").T
+            self._block = _Block(rows, IndicatorWindow.of(frame).columns, numbers)
+        return self._block
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """Some rows: their columns, and the same as floats, a row for each column; a null is a NaN there."""
+
+    rows: range
+    columns: Columns
+    numbers: npt.NDArray[np.float64]
 
 
 class SymbolHistory:
