@@ -41,7 +41,7 @@ from wonttrade_dagster.core.model import (
     MarketSnapshot,
     Refusal,
 )
-from wonttrade_dagster.core.prompt_text import PriceFormat, number, quoted, series
+from wonttrade_dagster.core.prompt_text import PriceFormat, number, quoted, texts_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -301,7 +301,7 @@ def test_a_series_and_a_price_follow_the_tick() -> None:
     assert (fmt.px(D("1.5")), fmt.average_decimals, fmt.difference_decimals) == ("1.500", 4, 5)
     cheap = PriceFormat.of(D("0.000001"), D("0.000012"))
     assert (cheap.px_decimals, cheap.average_decimals, cheap.difference_decimals) == (6, 9, 10)
-    assert series([None, 1.23456, -0.00001], 3) == "[null, 1.235, 0.000]"
+    assert texts_of(3).series([None, 1.23456, -0.00001]) == "[null, 1.235, 0.000]"
 
 
 # --- alerts ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wonttrade_dagster.core.prompt_text import decimal_json, number_json
+from wonttrade_dagster.core.prompt_text import decimal_json, texts_of
 
 _DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**17), max_value=10**17)
 
@@ -25,7 +25,7 @@ def test_a_decimal_is_a_whole_number_or_the_nearest_float(value: Decimal) -> Non
     assert decimal_json(value) == json.dumps(number)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 9))
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(-2, 2), st.integers(0, 9))
 @example(-0.0004, 3)
 @example(0.00006, 5)
 @example(113360.0, 2)
@@ -33,8 +33,12 @@ def test_a_decimal_is_a_whole_number_or_the_nearest_float(value: Decimal) -> Non
 @example(123456789.987654321, 9)
 @example(1e22, 1)
 @example(7.5, 0)
+@example(-0.004, 2)
+@example(0.00149, 3)
+@example(-0.0999, 1)
+@example(0.5, 3)
 def test_a_float_is_the_shortest_text_of_what_it_is_rounded_to(value: float, decimals: int) -> None:
-    assert number_json(value, decimals) == json.dumps(round(value, decimals))
+    assert texts_of(decimals).json(value) == json.dumps(round(value, decimals))
 
 
 @pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-Infinity"])
@@ -42,8 +46,8 @@ def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises((ValueError, ArithmeticError)):
         decimal_json(Decimal(text))
     with pytest.raises(ValueError, match="Out of range float"):
-        number_json(float(text.removeprefix("s")), 2)
+        texts_of(2).json(float(text.removeprefix("s")))
 
 
 def test_nothing_is_null() -> None:
-    assert decimal_json(None) == "null"
+    assert decimal_json(None) == texts_of(2).json(None) == "null"

@@ -26,11 +26,11 @@ from wonttrade_dagster.core.precision import MIN_ORDER_VALUE_USD, lot_base, tick
 from wonttrade_dagster.core.prompt_text import (
     ABSENT,
     PriceFormat,
+    Texts,
     decimal_json,
     number,
-    number_json,
     percent,
-    series,
+    texts_of,
     usd,
 )
 from wonttrade_dagster.core.quick_init import quick_init
@@ -234,7 +234,7 @@ class WindowPrinter:
         self._columns = columns
         self.rules = lru_cache(maxsize=64)(partial(PrintedRules.of, limits=limits))
         self._type = Printed.of(columns.by_key)
-        self._decimals = lru_cache(maxsize=64)(columns.decimals)
+        self._texts = lru_cache(maxsize=64)(self._texts_at)
         self._newest: dict[tuple[str, str], tuple[IndicatorWindow, PriceFormat, PrintedWindow]] = {}
 
     def printed(
@@ -244,25 +244,24 @@ class WindowPrinter:
         key = market.symbol, interval
         known = self._newest.get(key)
         if known is None or known[0] is not window or known[1] is not fmt:
-            made = self._printed(window, interval, self._decimals(fmt, market.asset.size_decimals))
+            made = self._printed(window, interval, self._texts(fmt, market.asset.size_decimals))
             self._newest[key] = known = window, fmt, made
         return known[2]
 
-    def _printed(self, window: IndicatorWindow, interval: str, decimals: Mapping[str, int]) -> PrintedWindow:
+    def _texts_at(self, fmt: PriceFormat, size_decimals: int) -> Mapping[str, Texts]:
+        decimals = self._columns.decimals(fmt, size_decimals)
+        return {column: texts_of(count) for column, count in decimals.items()}
 
+    def _printed(self, window: IndicatorWindow, interval: str, texts: Mapping[str, Texts]) -> PrintedWindow:
         def latest(values: Sequence[float | None], column: str) -> str:
-            return number(values[-1] if values else None, decimals[column])
+            return texts[column].of(values[-1] if values else None)
 
         def shown(values: Sequence[float | None], column: str) -> str:
-            return series(values, decimals[column])
+            return texts[column].series(values)
 
         printed, values = self._type, window.columns
         facts = WindowFacts(interval, window.height, printed(values, latest), printed(values, shown))
-        newest = ((name, window.newest(name)) for name in self._columns.data)
-        data = [
-            f'"{name}":{"null" if value is None else number_json(value, decimals[name])}'
-            for name, value in newest
-        ]
+        data = [f'"{name}":{texts[name].json(window.newest(name))}' for name in self._columns.data]
         return PrintedWindow(facts, f"{{{','.join(data)}}}")
 
 

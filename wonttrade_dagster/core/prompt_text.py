@@ -20,6 +20,8 @@ SHORTEST_CHARS = 16
 """Up to 15 digits and a point, the text of a number is the shortest one of the float nearest to it."""
 _SMALLEST_PLAIN = -4
 """A float whose first digit stands further behind the point than this is spelled with an exponent."""
+_SMALLEST_KEPT = 0.001
+"""A smaller float may be spelled with an exponent once it is rounded."""
 
 _CUT = " …[cut]"
 _json = json.JSONEncoder(allow_nan=False).encode
@@ -137,8 +139,8 @@ class PriceFormat:
         return number(value, self.px_decimals)
 
 
-class _Texts(dict[float, str]):
-    """Number → text. Nine of ten points of a window stood in the prompt of the cycle before."""
+class Texts(dict[float, str]):
+    """Number → text with so many decimals. Nine of ten points of a window stood in the prompt before."""
 
     _REMEMBERED = 1024  # of a handful of symbols; more would not stay in the processor's cache
 
@@ -147,13 +149,41 @@ class _Texts(dict[float, str]):
         self._decimals = decimals
 
     def __missing__(self, value: float) -> str:
+        """Make it; never ``-0``."""
         if len(self) >= self._REMEMBERED:
             self.clear()
         text = self[value] = _without_minus_zero(f"{value:.{self._decimals}f}")
         return text
 
+    def of(self, value: float | None) -> str:
+        """The number; ``absent`` for None."""
+        return ABSENT if value is None else self[value]
 
-_texts = lru_cache(maxsize=32)(_Texts)
+    def series(self, values: Iterable[float | None]) -> str:
+        """Values oldest → newest in brackets; ``null`` where an indicator has no value yet."""
+        return f"[{', '.join(['null' if v is None else self[v] for v in values])}]"
+
+    def json(self, value: float | None) -> str:
+        """``round(value, decimals)`` in JSON, made from the text of the prose, which is there already.
+
+        Raises:
+            ValueError: it is not finite.
+        """
+        if value is None:
+            return "null"
+        text, size = self[value], abs(value)
+        if size < _SMALLEST_KEPT or len(text) > SHORTEST_CHARS or "." not in text:
+            return _json(round(value, self._decimals))
+        if text[-1] != "0":
+            return text
+        if size < 1.0:  # maybe nothing is left but a zero, whose sign JSON keeps
+            return _json(round(value, self._decimals))
+        digits = text.rstrip("0")
+        return f"{digits}0" if digits[-1] == "." else digits
+
+
+texts_of = lru_cache(maxsize=32)(Texts)
+"""The texts of numbers with so many decimals."""
 
 
 def _without_minus_zero(text: str) -> str:
@@ -162,11 +192,9 @@ def _without_minus_zero(text: str) -> str:
 
 def number(value: Decimal | float | None, decimals: int) -> str:
     """A number with that many decimals; ``absent`` for None; never ``-0``."""
-    if value is None:
-        return ABSENT
     if isinstance(value, Decimal):  # which takes as long to be looked for as to be written
         return _without_minus_zero(f"{value:.{decimals}f}")
-    return _texts(decimals)[value]
+    return texts_of(decimals).of(value)
 
 
 def decimal_json(value: Decimal | None) -> str:
@@ -180,22 +208,3 @@ def decimal_json(value: Decimal | None) -> str:
     if value.is_finite() and len(str(value)) <= SHORTEST_CHARS and value.adjusted() >= _SMALLEST_PLAIN:
         return wire(value)
     return _json(int(value) if value == value.to_integral_value() else float(value))
-
-
-def number_json(value: float, decimals: int) -> str:
-    """``round(value, decimals)`` in JSON, made from the text of the prose, which is there already.
-
-    Raises:
-        ValueError: it is not finite.
-    """
-    text = number(value, decimals)
-    if abs(value) < 1.0 or len(text) > SHORTEST_CHARS or "." not in text:
-        return _json(round(value, decimals))
-    digits = text.rstrip("0")
-    return f"{digits}0" if digits.endswith(".") else digits
-
-
-def series(values: Iterable[float | None], decimals: int) -> str:
-    """Values oldest → newest in brackets; ``null`` where an indicator has no value yet."""
-    texts = _texts(decimals)
-    return f"[{', '.join(['null' if v is None else texts[v] for v in values])}]"
