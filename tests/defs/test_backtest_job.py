@@ -145,6 +145,7 @@ def test_the_equity_curve_is_a_picture_and_the_report_a_path(finished: Finished)
 
 def test_each_line_holds_prompt_reply_timestamps_model_and_a_true_checksum(finished: Finished) -> None:
     expected_ms = FIRST_MS
+    system = finished.lines()[0]["body"]["system"]
     raw = (finished.folder / "backtest-results.ndjson").read_bytes().splitlines()
     for number, (line, text) in enumerate(zip(finished.lines(), raw, strict=True), start=1):
         body = text.split(b',"body":', 1)[1].rsplit(b',"sha256":', 1)[0]
@@ -155,7 +156,9 @@ def test_each_line_holds_prompt_reply_timestamps_model_and_a_true_checksum(finis
         assert line["cycle_ms"] == expected_ms
         expected_ms += 3_600_000
         prompt, reply = line["body"]["prompt"], line["body"]["reply"]
-        assert prompt["system"]
+        assert "system" not in prompt  # the same in every cycle: the first line tells it
+        both = f"{system}\0{prompt['user']}".encode()
+        assert hashlib.sha256(both).hexdigest() == prompt["prompt_sha256"]
         assert (
             datetime.fromtimestamp(line["cycle_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M") in prompt["user"]
         )
