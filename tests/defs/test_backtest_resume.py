@@ -17,6 +17,7 @@ import pytest
 from loopback import CANARY_API_KEY, Loopback, generated_history
 
 from wonttrade_dagster.adapters.backtest_results import RESULTS_NAME, SUMMARY_NAME, backtest_folder
+from wonttrade_dagster.adapters.journal_line import sorted_digest
 from wonttrade_dagster.cli.app import run as command
 from wonttrade_dagster.core.errors import StorageError
 from wonttrade_dagster.defs.backtest_parts import BacktestSpec
@@ -146,6 +147,27 @@ def test_a_line_that_was_torn_by_the_kill_is_run_again(
     ground.run("torn")
     assert ground.cycles("torn") == ground.cycles("whole")
     assert command(["replay", "--all", "--backtest", "torn", "--config", str(ground.config)]) == 0
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_one_whose_lines_each_tell_the_system_message_goes_on_that_way(
+    ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ground.killed("before", lambda data: data.count(b"\n") > 5)
+    path = ground.folder("before") / RESULTS_NAME
+    first, *rest = [json.loads(line) for line in path.read_bytes().splitlines(keepends=True)[:5]]
+    system = first["body"].pop("system")
+    for cycle in rest:
+        cycle["body"]["prompt"]["system"] = system
+    for line in (first, *rest):
+        line["sha256"] = sorted_digest(line["body"])
+    path.write_text("".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in (first, *rest)))
+    asked_before = ground.loopback.model_calls
+    ground.run("before")
+    assert ground.loopback.model_calls - asked_before == CYCLES - len(rest)
+    assert {cycle["prompt"]["system"] for cycle in ground.cycles("before")} == {system}
+    assert figures(ground.summary("before")) == figures(ground.summary("whole"))
+    assert command(["replay", "--all", "--backtest", "before", "--config", str(ground.config)]) == 0
     assert "damaged" not in capsys.readouterr().err
 
 

@@ -90,8 +90,8 @@ def _in_ascii(text: bytes) -> bytes:
     if text.isascii():
         return text
     whole = text.decode()
-    for character in islice(_OTHER.findall(whole), _MOST_MET - len(_met)):
-        _met[character.encode()] = _escaped(character).encode()
+    for other in islice(_OTHER.finditer(whole), max(_MOST_MET - len(_met), 0)):
+        _met[other[0].encode()] = _escaped(other[0]).encode()
     return whole.encode("ascii", _ESCAPED)
 
 

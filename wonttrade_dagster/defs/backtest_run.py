@@ -172,6 +172,9 @@ def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[
     """The results file, with the cycles of an interrupted attempt taken in; how many those are."""
     folder = backtest_folder(settings.data_dir, spec.backtest_id)
     facts = json.loads(json.dumps(_facts(settings, spec, backtest.parts, backtest.walk.replay)))
+    stored = stored_facts(folder)
+    if stored is not None and "system" not in stored:
+        del facts["system"]  # begun by an earlier version: each line tells it, and goes on to
     is_resumed = _goes_on(spec.backtest_id, folder, facts)
     results = open_results(
         folder,
