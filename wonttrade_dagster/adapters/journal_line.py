@@ -12,6 +12,7 @@ import codecs
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -25,9 +26,9 @@ _HEAD_BYTES = 300
 _SEAL_CHARS = len(',"sha256":""}') + 64
 _ESCAPED = "wonttrade.json"
 _OTHER = re.compile("[^\x00-\x7f]")
-_MOST_MET = 8
-_met: dict[bytes, bytes] = {}
-"""Characters met so far, in UTF-8, and how JSON escapes them: looking for one that is known is quicker."""
+_MOST_MET = 4
+_met: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MET)
+"""Characters met last, newest first, in UTF-8 and as JSON escapes them: a known one is found quicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,15 @@ def spelled(quick: Callable[[], bytes], plain: Callable[[], object]) -> bytes:
 
 def _in_ascii(text: bytes) -> bytes:
     """JSON with every other character escaped: a prompt has few kinds, the same ones in every line."""
-    for character, escaped in tuple(_met.items()):
-        text = text.replace(character, escaped)
     if text.isascii():
         return text
+    for character, escaped in tuple(_met):
+        text = text.replace(character, escaped)
+        if text.isascii():
+            return text
     whole = text.decode()
-    for other in islice(_OTHER.finditer(whole), max(_MOST_MET - len(_met), 0)):
-        _met[other[0].encode()] = _escaped(other[0]).encode()
+    for other in dict.fromkeys(found[0] for found in islice(_OTHER.finditer(whole), _MOST_MET)):
+        _met.appendleft((other.encode(), _escaped(other).encode()))
     return whole.encode("ascii", _ESCAPED)
 
 

@@ -142,6 +142,7 @@ def run_backtest_range(
     Raises:
         HistoryError: the stored history does not cover the range.
         UsageError: a backtest of this id is finished already, or was begun differently.
+        ConfigurationError: the prompt's system message cannot be made.
         StorageError: the disk did not take a write; what was written before is intact.
         ModelUnavailableError: the model's server is down: the backtest would measure the outage.
         MoneyIdentityError: the simulated accounts do not add up.
