@@ -74,6 +74,8 @@ class ManualClock(Clock):
 
 
 class Journal(AuditSink):
+    """Takes the intents of an execution, which writes and asks nothing else."""
+
     def __init__(self) -> None:
         self.intents: list[PlaceOrder] = []
         self.is_broken = False
@@ -84,16 +86,16 @@ class Journal(AuditSink):
         self.intents.append(order)
 
     def append(self, kind: str, cycle_ms: int, body: object) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"an execution writes intents only, not {kind!r}")
 
     def applied(self, cycle_ms: int, decision: Decision) -> None:
-        raise NotImplementedError
+        raise AssertionError("a decision is taken on by the planning, before its execution")
 
     def last_applied(self) -> tuple[int, Decision] | None:
         return None
 
     def strangers(self, orders: Sequence[OpenOrder]) -> tuple[OpenOrder, ...]:
-        raise NotImplementedError
+        raise AssertionError("the planning asks whose the orders are, not an execution")
 
 
 class PaperVenue(Venue):
