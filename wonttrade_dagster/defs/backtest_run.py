@@ -176,7 +176,7 @@ def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[
     stored = stored_facts(folder)
     if stored is not None and "system" not in stored:
         del facts["system"]  # begun by an earlier version: each line tells it, and goes on to
-    is_resumed = _goes_on(spec.backtest_id, folder, facts)
+    is_resumed = _goes_on(folder, stored, facts)
     results = open_results(
         folder,
         sync_every=settings.backtest.sync_every,
@@ -188,20 +188,19 @@ def _begun(settings: Settings, spec: BacktestSpec, backtest: Backtest) -> tuple[
     return results, _pick_up(results, facts, backtest) if is_resumed else 0
 
 
-def _goes_on(backtest_id: str, folder: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether the folder holds an earlier attempt at the same backtest.
+def _goes_on(folder: Path, stored: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> bool:
+    """Whether the folder, whose first line is ``stored``, holds an earlier attempt at the same backtest.
 
     Raises:
         UsageError: it holds cycles of another one under this id: they were paid for, and running them again
             would spend ``backtest.max_usd`` a second time.
     """
-    stored = stored_facts(folder)
     if stored is None or stored == facts or (folder / SUMMARY_NAME).exists():
         return stored == facts
     if has_cycles(folder):
         changed = ", ".join(sorted(n for n in stored.keys() | facts.keys() if stored.get(n) != facts.get(n)))
         raise UsageError(
-            f"backtest {backtest_id} was begun with other values of {changed}: bring them back, or start "
+            f"backtest {facts['backtest_id']} was begun with other values of {changed}: bring them back, or start "
             "a new backtest"
         )
     return False
