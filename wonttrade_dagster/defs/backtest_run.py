@@ -200,8 +200,8 @@ def _goes_on(folder: Path, stored: Mapping[str, Any] | None, facts: Mapping[str,
     if has_cycles(folder):
         changed = ", ".join(sorted(n for n in stored.keys() | facts.keys() if stored.get(n) != facts.get(n)))
         raise UsageError(
-            f"backtest {facts['backtest_id']} was begun with other values of {changed}: bring them back, or start "
-            "a new backtest"
+            f"backtest {facts['backtest_id']} was begun with other values of {changed}: bring them back, "
+            "or start a new backtest"
         )
     return False
 
